@@ -1,0 +1,23 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # Attributes that every module of the collection states.
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Predicts the change without making it.
+  diff_mode:
+    description: Shows what differs, before and after.
+  idempotent:
+    description: A second run with equal input changes nothing and writes nothing.
+  platform:
+    description: Hosts that the module runs on.
+    support: full
+    platforms: linux
+"""

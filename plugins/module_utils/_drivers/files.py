@@ -1,0 +1,54 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files as every driver writes them: beside, then renamed; and only when the content differs.
+
+Private to the collection; may change at any time.
+"""
+from __future__ import annotations
+
+import os
+import tempfile
+
+from .._core.errors import HostError
+
+
+def read(path: str) -> str | None:
+    """The file's text, or None where there is none. HostError when it cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise HostError(f"cannot read {path}: {error}") from error
+
+
+def write(path: str, text: str, mode: int = 0o644) -> None:
+    """Replace the file in one step: a reader sees the old text or the new one, a killed writer leaves the old."""
+    folder = os.path.dirname(path)
+    temporary = None
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=folder)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fchmod(handle.fileno(), mode)
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise HostError(f"cannot write {path}: {error}; the file is as it was") from error
+
+
+def remove(path: str) -> None:
+    """Remove the file if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise HostError(f"cannot remove {path}: {error}") from error
