@@ -1,0 +1,134 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A host with a kernel of its own: User-Mode Linux over the same disk, on the same cables."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import struct
+import subprocess
+import typing as t
+
+from .errors import HostOff, LabError
+from .host import INSTALLED, Host
+from .process import Process, first_process, in_network, socket_in, wait_until
+
+MEMORY = os.environ.get("NOVALAB_UML_MEMORY", "192M")
+AGENT_PORT = 2022
+
+
+class GuestKernelHost(Host):
+    """A host for what this machine's kernel lacks.  Commands reach it through an agent on its management address."""
+
+    has_terminal = False
+
+    def wait(self) -> None:
+        def answers() -> bool:
+            first_process(self.directory)
+            with contextlib.suppress(LabError):
+                return self.run(["true"], timeout=20).returncode == 0
+            return False
+
+        wait_until(answers, 120, f"host {self.name}: the agent in its kernel does not answer", pause=0.1)
+
+    def enter(self, argv: t.Sequence[str]) -> t.NoReturn:
+        raise LabError(f"host {self.name} runs a kernel of its own and has no terminal to give; use exec")
+
+    def _run(self, argv: t.Sequence[str], input: str, timeout: float) -> subprocess.CompletedProcess[str]:
+        try:
+            status, out, err = call_agent(self.directory, self.spec.address, shlex.join(argv), input.encode(), timeout)
+        except TimeoutError:
+            raise subprocess.TimeoutExpired(list(argv), timeout) from None
+        except OSError as error:
+            raise HostOff(f"host {self.name} does not answer: {error}") from None
+        return subprocess.CompletedProcess(
+            list(argv), status, out.decode(errors="replace"), err.decode(errors="replace")
+        )
+
+    def _make_disk(self) -> None:
+        super()._make_disk()
+        installed = self.directory / "disk/upper" / INSTALLED
+        renames = [f"link set vec{index} name {i.device}" for index, i in enumerate(self.spec.interfaces)]
+        (installed / "network").write_text("\n".join(renames + self.spec.network_commands()) + "\n")
+        if preload := _ansible_folder():
+            (installed / "preload").write_text(f"{preload}\n")
+
+    def _unshare(self) -> list[str]:
+        if not shutil.which("linux.uml"):
+            raise LabError("kind uml needs the program linux.uml (Debian package user-mode-linux)")
+        # The kernel opens its taps in the switch; they outlive it, as sockets in a wall do.
+        for interface in self.spec.interfaces:
+            self._make_tap(interface.port, interface.switch)
+        return in_network(self.switch.pid, "unshare")
+
+    def _init_arguments(self) -> list[str]:
+        cards = [
+            f"vec{index}:transport=tap,ifname={i.port},depth=64,gro=1,mac={i.mac}"
+            for index, i in enumerate(self.spec.interfaces)
+        ]
+        # All threads on one processor: handing over between idle ones makes this kernel four times slower.
+        processors = sorted(os.sched_getaffinity(0))
+        processor = processors[self.spec.number % len(processors)]
+        kernel = [
+            *("taskset", "-c", str(processor), "linux.uml", f"mem={MEMORY}"),
+            *("rootfstype=hostfs", "rootflags=/", "rw", f"init=/{INSTALLED}/uml-init.sh", "quiet", "panic=1"),
+            *("con=null", "con0=null,fd:1", "ssl=null", f"umid={self.mark.replace(':', '-').replace('/', '-')}"),
+        ]
+        return [*super()._init_arguments(), *kernel, *cards]
+
+    def _connect(self, process: Process) -> None:
+        """The taps are the cables."""
+
+    def _disconnect(self) -> None:
+        """The taps stay in the switch for the next boot."""
+
+    def _set_carrier(self, port: str, switch: str, plugged: bool) -> None:
+        # The kernel's driver gives a tap up for good when it sees it down: take it off the switch instead.
+        self.switch.batch([f"link set {port} master {switch}" if plugged else f"link set {port} nomaster"])
+
+    def _make_tap(self, port: str, switch: str) -> None:
+        if self.switch.run(["ip", "link", "show", port], check=False).returncode:
+            self.switch.batch([f"tuntap add {port} mode tap"])
+            # What the other side leaves to a network card's offload would reach the guest kernel unfinished.
+            for offload in ("tx", "tso", "gso", "sg"):
+                self.switch.run(["ethtool", "-K", port, offload, "off"], check=False)
+            self.switch.batch([f"link set {port} up"])
+        self._set_carrier(port, switch, not self._is_pulled(switch))
+
+
+def call_agent(
+    directory: pathlib.Path, address: str, command: str, data: bytes = b"", timeout: float = 600
+) -> tuple[int, bytes, bytes]:
+    """Have the agent of the host with that state directory run a shell command: status, output, errors.
+
+    The connection is made from the switch, the one place that reaches every host.  Raises HostOff, OSError.
+    """
+    first_process(directory)
+    switch = first_process(directory.parent / "switch").pid
+    with socket_in(switch) as connection:
+        connection.settimeout(timeout)
+        connection.connect((address, AGENT_PORT))
+        header = json.dumps({"command": command, "length": len(data)}).encode()
+        connection.sendall(struct.pack("!I", len(header)) + header + data)
+        with connection.makefile("rb") as stream:
+            answer = stream.read(12)
+            if len(answer) < 12:
+                raise OSError("the connection broke off")
+            status, out, err = struct.unpack("!iII", answer)
+            return status, stream.read(out), stream.read(err)
+
+
+def _ansible_folder() -> str | None:
+    """The site-packages folder that has Ansible, for the agent to import from; the hosts see it at the same path."""
+    found = importlib.util.find_spec("ansible")
+    if not found or not found.submodule_search_locations:
+        return None
+    return str(pathlib.Path(found.submodule_search_locations[0]).parent)
