@@ -1,0 +1,256 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Composing host plans: from the state of the store and the hosts' own settings to one document per host.
+
+The document is described by docs/host_plan.schema.json. Private to the collection; may change at any time.
+"""
+from __future__ import annotations
+
+import typing as t
+
+from . import naming
+from .addressing import stable_mac
+from .declaration import Declaration, Host, Settings
+from .errors import InputError
+from .state import FixedIp, Instance, Network, State
+
+VERSION = 1
+
+#: DHCP option numbers (RFC 2132).
+OPTION_ROUTER = 3
+OPTION_INTERFACE_MTU = 26
+
+Plan = t.Dict[str, t.Any]
+
+
+class _Guest(t.NamedTuple):
+    """One NIC of an instance with all that a plan says of it."""
+
+    instance: Instance
+    mac: str
+    device: str
+    address: str
+    network: Network
+
+
+class _Site(t.NamedTuple):
+    """The state once more, looked up by host and by network."""
+
+    state: State
+    settings: Settings
+    by_host: dict[str, list[_Guest]]
+    by_network: dict[str, list[_Guest]]
+    gateways: dict[tuple[str, str], FixedIp]
+
+
+def compose(state: State, declaration: Declaration) -> dict[str, Plan]:
+    """The plan of every declared host. InputError where a host cannot do what falls to it."""
+    site = _look_up(state, declaration.settings)
+    return {name: _host_plan(host, site) for name, host in declaration.hosts.items()}
+
+
+def _look_up(state: State, settings: Settings) -> _Site:
+    site = _Site(state, settings, {}, {}, {})
+    address_of = {}
+    for record in state.fixed_ips.values():
+        if record.instance is not None:
+            address_of[(record.instance, record.network)] = record.address
+        elif record.host is not None:
+            site.gateways[(record.host, record.network)] = record
+    for key, vif in state.vifs.items():
+        instance = state.instances[vif.instance]
+        network = state.networks[vif.network]
+        guest = _Guest(instance, vif.mac, naming.tap_name(vif.id), address_of[key], network)
+        site.by_host.setdefault(instance.host, []).append(guest)
+        site.by_network.setdefault(network.label, []).append(guest)
+    return site
+
+
+def _host_plan(host: Host, site: _Site) -> Plan:
+    guests = site.by_host.get(host.name, [])
+    carried = _carried(host, guests, site)
+    served = [network for network in carried if _serves(host, network, site)]
+    _check_nodes(host, carried, served)
+    return {
+        "version": VERSION,
+        "host": host.name,
+        "networks": [_network(network) for network in carried],
+        "instances": _instances(host, guests, site),
+        "links": {
+            "bridges": _bridges(host, carried, served, site),
+            "sysctl": {"net.ipv4.ip_forward": "1"} if served else {},
+        },
+        "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served]},
+        "packet_filter": _packet_filter(host, served, site.settings),
+    }
+
+
+def _carried(host: Host, guests: list[_Guest], site: _Site) -> list[Network]:
+    """Networks that the host has a bridge of: those of its guests and those that it serves."""
+    labels = {guest.network.label for guest in guests}
+    return [
+        network
+        for label, network in site.state.networks.items()
+        if label in labels or _serves(host, network, site)
+    ]
+
+
+def _serves(host: Host, network: Network, site: _Site) -> bool:
+    """Whether the host is the network's gateway and DHCP server."""
+    if network.multi_host:
+        return (host.name, network.label) in site.gateways
+    return network.host == host.name
+
+
+def _check_nodes(host: Host, carried: list[Network], served: list[Network]) -> None:
+    for role, networks, does in (
+        ("bridging", carried, "carries"),
+        ("addressing", served, "is the DHCP server of"),
+        ("routing", served, "is the gateway of"),
+    ):
+        if networks and role not in host.nodes:
+            raise InputError(
+                f"host {host.name!r} {does} network {networks[0].label!r} but is no {role} node; "
+                f"put it into the group {role}_nodes"
+            )
+
+
+def _server_address(host: Host, network: Network, site: _Site) -> str:
+    """The address of the gateway and DHCP server that this host's guests see."""
+    own = site.gateways.get((host.name, network.label))
+    return own.address if own is not None else network.dhcp_server
+
+
+def _router(host: Host, network: Network, site: _Site) -> str:
+    """The default route of this host's guests: the host itself in multi_host, else the network's gateway."""
+    own = site.gateways.get((host.name, network.label))
+    return own.address if own is not None else network.gateway
+
+
+def _network(network: Network) -> Plan:
+    return {
+        "label": network.label,
+        "manager": network.manager,
+        "cidr": network.cidr,
+        "bridge": network.bridge,
+        "gateway": network.gateway,
+        "multi_host": network.multi_host,
+        "host": network.host,
+    }
+
+
+def _instances(host: Host, guests: list[_Guest], site: _Site) -> list[Plan]:
+    instances: dict[str, Plan] = {}
+    for guest in guests:
+        name = guest.instance.name
+        entry = instances.setdefault(name, {"name": name, "project": guest.instance.project, "ports": []})
+        entry["ports"].append(
+            {
+                "network": guest.network.label,
+                "device": guest.device,
+                "bridge": guest.network.bridge,
+                "mac": guest.mac,
+                "address": f"{guest.address}/{guest.network.range.prefix}",
+                "gateway": _router(host, guest.network, site),
+                "mtu": guest.network.mtu,
+            }
+        )
+    return list(instances.values())
+
+
+def _bridges(host: Host, carried: list[Network], served: list[Network], site: _Site) -> list[Plan]:
+    bridges = []
+    taken: dict[str, str] = {}
+    for network in carried:
+        interface = _interface(host, network)
+        if interface is not None:
+            if interface in taken:
+                raise InputError(
+                    f"host {host.name!r}: interface {interface!r} would be in the bridges of networks "
+                    f"{taken[interface]!r} and {network.label!r}, but it can be in one only; "
+                    "give each network its own bridge_interface, or nova_bridge_interfaces for this host"
+                )
+            taken[interface] = network.label
+        addresses = []
+        if network in served:
+            addresses = [f"{_server_address(host, network, site)}/{network.range.prefix}"]
+        bridges.append(
+            {
+                "name": network.bridge,
+                "interfaces": [] if interface is None else [interface],
+                "addresses": addresses,
+                "mtu": network.mtu,
+                "mac": stable_mac(f"{host.name}/{network.bridge}", ()) if interface is None else None,
+                "stp": False,
+                "forward_delay": 0,
+            }
+        )
+    return bridges
+
+
+def _interface(host: Host, network: Network) -> str | None:
+    """The host's own word for this network, else the network's, else the host's flat_interface."""
+    return host.bridge_interfaces.get(network.label) or network.bridge_interface or host.flat_interface
+
+
+def _dnsmasq(host: Host, network: Network, site: _Site) -> Plan:
+    subnet = network.range
+    guests = site.by_network.get(network.label, [])
+    local = [guest for guest in guests if not network.multi_host or guest.instance.host == host.name]
+    options = [{"option": OPTION_ROUTER, "value": _router(host, network, site)}]
+    if network.mtu is not None:
+        options.append({"option": OPTION_INTERFACE_MTU, "value": str(network.mtu)})
+    servers = list(site.settings.dns_server)
+    if site.settings.use_network_dns_servers:
+        servers += [server for server in (network.dns1, network.dns2) if server is not None]
+    return {
+        "name": network.bridge,
+        "network": network.label,
+        "interface": network.bridge,
+        "listen_address": _server_address(host, network, site),
+        "dhcp_start": network.dhcp_start,
+        "netmask": subnet.netmask,
+        "lease_time": site.settings.dhcp_lease_time,
+        "lease_max": subnet.size,
+        "domain": site.settings.dhcp_domain,
+        "servers": servers,
+        "config_file": site.settings.dnsmasq_config_file,
+        "hosts": [
+            {"mac": guest.mac, "hostname": naming.host_label(guest.instance.name), "address": guest.address}
+            for guest in local
+        ],
+        "options": options,
+        "names": [
+            {"address": guest.address, "hostname": guest.instance.name} for guest in guests if network.multi_host
+        ],
+    }
+
+
+def _packet_filter(host: Host, served: list[Network], settings: Settings) -> Plan:
+    networks = [
+        {
+            "label": network.label,
+            "bridge": network.bridge,
+            "cidr": network.cidr,
+            "gateway": True,
+            "dhcp": True,
+            # A DHCP server beside the gateway means that somebody else routes the network outwards.
+            "snat": network.multi_host or network.dhcp_server == network.gateway,
+        }
+        for network in served
+    ]
+    outwards = [network["label"] for network in networks if network["snat"]]
+    if outwards and host.routing_source_ip != "" and host.public_interface is None:
+        raise InputError(
+            f"host {host.name!r} routes network {outwards[0]!r} outwards, but nova_public_interface is not set for it; "
+            "name the interface, or set nova_routing_source_ip to an empty text for no SNAT"
+        )
+    return {
+        "public_interface": host.public_interface if outwards else None,
+        "routing_source_ip": host.routing_source_ip if outwards else "",
+        "dmz_cidr": list(settings.dmz_cidr),
+        "force_snat_range": list(settings.force_snat_range),
+        "networks": networks,
+    }

@@ -1,0 +1,136 @@
+#!/usr/bin/python
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: network_controller
+short_description: Reconcile the declared networks and instances with the store, and compose the host plans
+description:
+  - Takes the whole declaration of a site in one call, allocates what it asks for in one transaction of the store, and
+    returns one plan per host for the modules that apply it.
+  - An instance keeps its fixed IPs and MAC addresses for its life. What is no longer declared is removed; its addresses
+    are the last to be given out again.
+  - In check mode the module predicts the very addresses that the real run then gives, and writes nothing, not even an
+    absent store.
+  - Everything is checked before anything is written. Two runs at once on one store decide one after the other.
+author:
+  - tenantnet.nova contributors (@tenantnet)
+requirements:
+  - SQLAlchemy 1.4 or newer
+extends_documentation_fragment:
+  - tenantnet.nova.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  state_url:
+    description: URL of the store. A SQLite file by its absolute path; it is made where it does not exist.
+    type: str
+    required: true
+  settings:
+    description:
+      - Options that hold for the whole site, under nova's names with the prefix V(nova_), such as
+        V(nova_network_manager), V(nova_fixed_range), V(nova_flat_network_bridge) or V(nova_multi_host).
+      - The role P(tenantnet.nova.network_controller#role) documents each of them.
+    type: dict
+    default: {}
+  networks:
+    description:
+      - The networks of the site, each with RV(ignore:label), RV(ignore:fixed_range) and further fields of nova's
+        C(network create).
+      - Without it, the V(nova_fixed_range) of O(settings) is the one network. An empty list removes every network.
+    type: list
+    elements: dict
+  projects:
+    description: The projects, by name or as mappings with a C(name).
+    type: list
+    elements: raw
+    default: []
+  instances:
+    description:
+      - The instances, each with C(name), C(project) and C(host), and optionally C(network), C(address) and C(mac), or
+        C(networks) with C(label), C(address) and C(mac) each.
+    type: list
+    elements: dict
+    default: []
+  hosts:
+    description:
+      - The hosts by inventory name, each with C(nodes) (what it does, any of V(bridging), V(addressing), V(routing)) and
+        its own C(nova_flat_interface), C(nova_bridge_interfaces), C(nova_public_interface), C(nova_routing_source_ip) and
+        C(nova_my_ip).
+      - The filter P(tenantnet.nova.host_settings#filter) picks them from C(hostvars).
+    type: dict
+    required: true
+  host_links:
+    description:
+      - What M(tenantnet.nova.host_info) returned for the hosts that could be reached, by inventory name. The plans are
+        checked against it before anything is written. A host that is not in it is planned unchecked.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Allocate and plan one flat DHCP network on two hosts
+  tenantnet.nova.network_controller:
+    state_url: sqlite:////var/lib/tenantnet/nova.sqlite
+    settings:
+      nova_network_manager: flatdhcp
+      nova_fixed_range: 10.0.0.0/24
+      nova_flat_network_bridge: br100
+    projects: [acme]
+    instances:
+      - {name: web1, project: acme, host: compute1}
+      - {name: web2, project: acme, host: compute1, address: 10.0.0.20}
+    hosts:
+      net1: {nodes: [bridging, addressing, routing], nova_flat_interface: eth1, nova_public_interface: eth2}
+      compute1: {nodes: [bridging], nova_flat_interface: eth1}
+  register: nova
+"""
+
+RETURN = r"""
+plans:
+  description: The plan of each host by inventory name, as described by C(host_plan.schema.json).
+  returned: success
+  type: dict
+  sample: {compute1: {version: 1, host: compute1}}
+actions:
+  description: What was changed in the store, one line each, in the words of the network.
+  returned: success
+  type: list
+  elements: str
+  sample: ["allocate fixed IP 10.0.0.20 of network nova, instance web2"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.tenantnet.nova.plugins.module_utils import _controller, _front
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import store
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state_url": {"type": "str", "required": True},
+            "settings": {"type": "dict", "default": {}},
+            "networks": {"type": "list", "elements": "dict"},
+            "projects": {"type": "list", "elements": "raw", "default": []},
+            "instances": {"type": "list", "elements": "dict", "default": []},
+            "hosts": {"type": "dict", "required": True},
+            "host_links": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    if store.SQLALCHEMY_IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("SQLAlchemy"), exception=str(store.SQLALCHEMY_IMPORT_ERROR))
+    _front.run(module, lambda: _controller.run(module.params, module.check_mode))
+
+
+if __name__ == "__main__":
+    main()
