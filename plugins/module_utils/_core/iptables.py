@@ -1,0 +1,414 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rules for iptables: rendered as the kernel gives them back, read, compared, composed into one restore.
+
+Everything is compared as text, which converges only because `render` writes what iptables-save prints: matches in
+the tool's order, `-m udp` spelled out, 0.0.0.0/0 left out, the target last.
+
+A *hook* is a built-in chain in which jumps to our chains stand at the top. A *shared* chain belongs to all
+programs of nova: what jumps to another one of them stays in it.
+
+Private to the collection; may change at any time.
+"""
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+import shlex
+import typing as t
+
+from .naming import CHAIN_PREFIX
+from .packet_filter import Intent
+
+FILTER_TOP = "nova-filter-top"
+POSTROUTING_BOTTOM = "nova-postrouting-bottom"
+SHARED = frozenset((FILTER_TOP, POSTROUTING_BOTTOM))
+
+FAMILIES = ("ipv4", "ipv6")
+TABLES = ("filter", "nat", "mangle")
+
+_ANYWHERE = "0.0.0.0/0"
+_INCOMPATIBLE = re.compile(r"# Table `(\w+)' is incompatible")
+
+
+def wrapped(name: str) -> str:
+    """The chain that nova made of `name` for this component."""
+    return f"{CHAIN_PREFIX}-{name}"
+
+
+def is_ours(chain: str) -> bool:
+    """Whether the chain carries our mark; a name that merely contains it does not."""
+    return chain in SHARED or chain.startswith(CHAIN_PREFIX + "-")
+
+
+# -- what should be ---------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Wanted:
+    """One table: our chains with their rules, and for each hook the chains it jumps to first."""
+
+    chains: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    hooks: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+
+def render(meaning: Intent, family: str, checksum: bool = True) -> dict[str, Wanted]:
+    """Every table of the family as it should be; without a network each is empty.
+
+    `checksum` False leaves out the rules whose target the kernel lacks.
+    """
+    if meaning.empty:
+        return {table: Wanted() for table in (TABLES if family == "ipv4" else TABLES[:1])}
+    tables = {"filter": _filter(meaning)}
+    if family == "ipv4":
+        tables["nat"] = _nat(meaning)
+        tables["mangle"] = _mangle(meaning if checksum else Intent())
+    return tables
+
+
+def _filter(meaning: Intent) -> Wanted:
+    forward = [
+        f"-{side} {entry.bridge} -j {'ACCEPT' if entry.allowed else 'DROP'}"
+        for entry in meaning.forwarding
+        for side in "io"
+    ]
+    services = [
+        f"-i {bridge} -p {protocol} -m {protocol} --dport {port} -j ACCEPT"
+        for bridge in meaning.services
+        for port in (67, 53)
+        for protocol in ("udp", "tcp")
+    ]
+    return Wanted(
+        chains={
+            FILTER_TOP: [_jump(wrapped("local"))],
+            wrapped("local"): [],
+            wrapped("INPUT"): services,
+            wrapped("FORWARD"): forward,
+            wrapped("OUTPUT"): [],
+        },
+        hooks={
+            "INPUT": [wrapped("INPUT")],
+            "FORWARD": [FILTER_TOP, wrapped("FORWARD")],
+            "OUTPUT": [FILTER_TOP, wrapped("OUTPUT")],
+        },
+    )
+
+
+def _nat(meaning: Intent) -> Wanted:
+    postrouting = [
+        f"-s {kept.source}{_towards(kept.destination)} -m conntrack ! --ctstate DNAT -j ACCEPT"
+        if kept.inside
+        else f"-s {kept.source}{_towards(kept.destination)} -j ACCEPT"
+        for kept in meaning.untranslated
+    ]
+    snat = [
+        f"-s {entry.source}{_towards(entry.destination)}{f' -o {entry.out}' if entry.out else ''}"
+        f" -j SNAT --to-source {entry.to}"
+        for entry in meaning.translations
+    ]
+    return Wanted(
+        chains={
+            wrapped("PREROUTING"): [],
+            wrapped("OUTPUT"): [],
+            wrapped("POSTROUTING"): postrouting,
+            POSTROUTING_BOTTOM: [_jump(wrapped("snat"))],
+            wrapped("snat"): [_jump(wrapped("float-snat")), *snat],
+            wrapped("float-snat"): [],
+        },
+        hooks={
+            "PREROUTING": [wrapped("PREROUTING")],
+            "OUTPUT": [wrapped("OUTPUT")],
+            "POSTROUTING": [wrapped("POSTROUTING"), POSTROUTING_BOTTOM],
+        },
+    )
+
+
+def _mangle(meaning: Intent) -> Wanted:
+    # Answers of a DHCP server on this host leave without a checksum, and some guests refuse them.
+    fill = [f"-o {bridge} -p udp -m udp --dport 68 -j CHECKSUM --checksum-fill" for bridge in meaning.services]
+    return Wanted(chains={wrapped("POSTROUTING"): fill}, hooks={"POSTROUTING": [wrapped("POSTROUTING")]})
+
+
+def _jump(chain: str) -> str:
+    return f"-j {chain}"
+
+
+def _towards(destination: str | None) -> str:
+    return "" if destination in (None, _ANYWHERE) else f" -d {destination}"
+
+
+# -- what is ----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Table:
+    """One table as iptables-save printed it: the rules of every chain, in order."""
+
+    chains: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    builtin: set[str] = dataclasses.field(default_factory=set)
+
+
+class Unreadable(ValueError):
+    """A table that the tool cannot show: not to be taken for an empty one."""
+
+
+def parse_save(text: str) -> dict[str, Table]:
+    """Read the output of iptables-save without counters; Unreadable names a table that it could not print."""
+    tables: dict[str, Table] = {}
+    table = Table()
+    for line in text.splitlines():
+        if line.startswith("-A "):
+            chain, _blank, rule = line[3:].partition(" ")
+            table.chains[chain].append(rule)
+        elif line.startswith(":"):
+            chain, policy = line[1:].split(" ")[:2]
+            table.chains[chain] = []
+            if policy != "-":
+                table.builtin.add(chain)
+        elif line.startswith("*"):
+            table = tables.setdefault(line[1:].strip(), Table())
+        elif line.startswith("# Table"):
+            found = _INCOMPATIBLE.match(line)
+            if found and found.group(1) in TABLES:
+                raise Unreadable(found.group(1))
+    return tables
+
+
+def target(rule: str) -> str | None:
+    """The chain or target that the rule leads to."""
+    try:
+        words = shlex.split(rule)
+    except ValueError:
+        words = rule.split()
+    # From the end: a match's own value may look like an option.
+    for index in range(len(words) - 2, -1, -1):
+        if words[index] in ("-j", "-g"):
+            return words[index + 1]
+    return None
+
+
+def our_chains(tables: t.Mapping[str, Table]) -> list[str]:
+    """Our chains in what was read, as `table chain`."""
+    return [f"{name} {chain}" for name, table in tables.items() for chain in table.chains if is_ours(chain)]
+
+
+def has_target(tables: t.Mapping[str, Table], table: str, name: str) -> bool:
+    """Whether any rule of the table uses the target, which proves that the kernel has it."""
+    needle = f"-j {name}"
+    chains = tables[table].chains.values() if table in tables else ()
+    return any(needle in rule and target(rule) == name for rules in chains for rule in rules)
+
+
+# -- the difference ---------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Change:
+    """What turns one table into the wanted one; `before` and `after` hold the chains of ours that differ."""
+
+    table: str
+    before: dict[str, list[str] | None] = dataclasses.field(default_factory=dict)
+    after: dict[str, list[str] | None] = dataclasses.field(default_factory=dict)
+    #: Rules outside our chains, as (chain, rule), and jumps as (chain, position, rule).
+    deletions: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    insertions: list[tuple[str, int, str]] = dataclasses.field(default_factory=list)
+    #: Our jumps in every hook that differs, with their positions, before and after.
+    jumps_before: dict[str, list[tuple[int, str]]] = dataclasses.field(default_factory=dict)
+    jumps_after: dict[str, list[tuple[int, str]]] = dataclasses.field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.before or self.after or self.jumps_before or self.jumps_after)
+
+
+def compare(have: t.Mapping[str, Table], want: t.Mapping[str, Wanted]) -> list[Change]:
+    """The tables that differ; an absent table counts as an empty one."""
+    changes = (_compare_table(name, have.get(name, Table()), wanted) for name, wanted in want.items())
+    return [change for change in changes if change]
+
+
+def _compare_table(name: str, have: Table, want: Wanted) -> Change:
+    want = _with_neighbours(have, want)
+    change = Change(name)
+    for chain, rules in want.chains.items():
+        if have.chains.get(chain) != rules:
+            change.before[chain] = have.chains.get(chain)
+            change.after[chain] = rules
+    for chain, rules in have.chains.items():
+        if is_ours(chain) and chain not in want.chains:
+            change.before[chain] = rules
+            change.after[chain] = None
+    hooks = [*want.hooks, *(chain for chain in have.chains if chain not in want.hooks and not is_ours(chain))]
+    for hook in hooks:
+        _compare_hook(change, hook, have, want)
+    return change
+
+
+def _with_neighbours(have: Table, want: Wanted) -> Wanted:
+    """The wanted table with what nova's other programs keep in the shared chains, and their way into these."""
+    chains, hooks = dict(want.chains), dict(want.hooks)
+    for shared in SHARED & have.chains.keys():
+        kept = [rule for rule in have.chains[shared] if _is_neighbour(target(rule))]
+        if not kept:
+            continue
+        if shared not in chains:
+            for hook, rules in have.chains.items():
+                if hook in have.builtin and _jump(shared) in rules:
+                    hooks[hook] = [shared]
+        chains[shared] = [*chains.get(shared, ()), *kept]
+    return Wanted(chains, hooks)
+
+
+def _is_neighbour(chain: str | None) -> bool:
+    return chain is not None and chain.startswith("nova-") and not is_ours(chain)
+
+
+def _compare_hook(change: Change, hook: str, have: Table, want: Wanted) -> None:
+    """Our jumps first and in order, nothing else of ours below; a jump to a chain that goes, goes with it."""
+    wanted = [_jump(chain) for chain in want.hooks.get(hook, ())]
+    present: list[tuple[int, str]] = []
+    for position, rule in enumerate(have.chains.get(hook, ()), 1):
+        if "nova-" not in rule:
+            continue
+        chain = target(rule)
+        if chain is None or not is_ours(chain):
+            continue
+        # A bare jump in a built-in chain is ours. Anything else is somebody's own rule, and stays as long as
+        # there is a chain to jump to.
+        if chain not in want.chains or (rule == _jump(chain) and hook in have.builtin):
+            present.append((position, rule))
+    if present == list(enumerate(wanted, 1)):
+        return
+    change.deletions.extend((hook, rule) for _position, rule in present)
+    change.insertions.extend((hook, position, rule) for position, rule in enumerate(wanted, 1))
+    change.jumps_before[hook] = present
+    change.jumps_after[hook] = list(enumerate(wanted, 1))
+
+
+def compose(changes: t.Iterable[Change]) -> str:
+    """The text for `iptables-restore --noflush` that makes the changes and touches nothing else."""
+    lines: list[str] = []
+    for change in changes:
+        lines.append(f"*{change.table}")
+        # To declare a chain makes it, or flushes it; a chain that goes has to be empty.
+        lines.extend(f":{chain} - [0:0]" for chain in change.after)
+        for chain, rules in change.after.items():
+            lines.extend(f"-A {chain} {rule}" for rule in rules or ())
+        lines.extend(f"-D {chain} {rule}" for chain, rule in change.deletions)
+        lines.extend(f"-I {chain} {position} {rule}" for chain, position, rule in change.insertions)
+        lines.extend(f"-X {chain}" for chain, rules in change.after.items() if rules is None)
+        lines.append("COMMIT")
+    return "".join(f"{line}\n" for line in lines)
+
+
+# -- the difference, for readers --------------------------------------------------------------------------------
+
+
+def chain_names(changes: t.Iterable[Change]) -> list[str]:
+    """Our chains that differ, as `table chain`."""
+    return [f"{change.table} {chain}" for change in changes for chain in change.after]
+
+
+def text(changes: t.Iterable[Change], after: bool) -> str:
+    """The chains and jumps that differ, as they are or as they will be."""
+    lines: list[str] = []
+    for change in changes:
+        lines.append(f"*{change.table}")
+        for hook, jumps in (change.jumps_after if after else change.jumps_before).items():
+            lines.extend(f"-I {hook} {position} {rule}" for position, rule in jumps)
+        for chain, rules in (change.after if after else change.before).items():
+            if rules is not None:
+                lines.append(f":{chain}")
+                lines.extend(f"-A {chain} {rule}" for rule in rules)
+    return "".join(f"{line}\n" for line in lines)
+
+
+#: What a rule of ours is for, by its shape: the pattern's first group is the bridge or the range it serves.
+_PURPOSES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern + r"\Z"), purpose)
+    for pattern, purpose in (
+        (r"-s (\S+) -o (\S+) -j SNAT --to-source (\S+)", "SNAT to {3} out of {2}"),
+        (r"-s (\S+) -d (\S+) -j SNAT --to-source (\S+)", "SNAT to {3} towards {2}"),
+        (r"-s (\S+) -j SNAT --to-source (\S+)", "SNAT to {2}"),
+        (r"-s (\S+) -d \1 -m conntrack ! --ctstate DNAT -j ACCEPT", "no SNAT inside"),
+        (r"-s (\S+) -d (\S+) -j ACCEPT", "no SNAT towards {2}"),
+        (r"-s (\S+) -j ACCEPT", "no SNAT"),
+        (r"-[io] (\S+) -j ACCEPT", "forwarding"),
+        (r"-[io] (\S+) -j DROP", "no forwarding"),
+        (r"-i (\S+) -p (?:udp|tcp) -m (?:udp|tcp) --dport 67 -j ACCEPT", "DHCP"),
+        (r"-i (\S+) -p (?:udp|tcp) -m (?:udp|tcp) --dport 53 -j ACCEPT", "DNS"),
+        (r"-o (\S+) -p udp -m udp --dport 68 -j CHECKSUM --checksum-fill", "DHCP checksums"),
+    )
+)
+
+
+def _explain(rule: str) -> tuple[str, str] | None:
+    for pattern, purpose in _PURPOSES:
+        found = pattern.match(rule)
+        if found:
+            return found.group(1), purpose.format(None, *found.groups())
+    return None
+
+
+def actions(changes: t.Sequence[Change], family: str, labels: t.Mapping[str, str]) -> list[str]:
+    """What the changes do, in terms of networks; `labels` names the network behind a bridge or a range."""
+    suffix = "" if family == "ipv4" else " (IPv6)"
+    skeleton: list[str] = []
+    networks: dict[str, dict[str, dict[str, None]]] = {}
+    for change in changes:
+        added = [chain for chain, before in change.before.items() if before is None]
+        removed = [chain for chain, after in change.after.items() if after is None]
+        for verb, chains in (("add", added), ("remove", removed)):
+            if chains:
+                skeleton.append(f"{verb} in {change.table} the chains {', '.join(chains)}{suffix}")
+        for chain, after in change.after.items():
+            before = change.before[chain]
+            skeleton.extend(_rule_actions(networks, chain, before or [], after or [], labels, suffix))
+        for hook in change.jumps_after:
+            skeleton.append(_jump_action(change, hook) + suffix)
+    return skeleton + [
+        f"{subject}: " + "; ".join(f"{verb} {', '.join(purposes)}" for verb, purposes in verbs.items()) + suffix
+        for subject, verbs in networks.items()
+    ]
+
+
+def _rule_actions(
+    networks: dict[str, dict[str, dict[str, None]]],
+    chain: str,
+    before: list[str],
+    after: list[str],
+    labels: t.Mapping[str, str],
+    suffix: str,
+) -> t.Iterator[str]:
+    """Collect in `networks` what rules come and go; yield what concerns no network."""
+    old, new = collections.Counter(before), collections.Counter(after)
+    if old == new and before != after:
+        yield f"put the rules of {chain} in order{suffix}"
+    for verb, rules in (("remove", old - new), ("add", new - old)):
+        for rule in rules:
+            known = _explain(rule)
+            if known:
+                networks.setdefault(_subject(known[0], labels), {}).setdefault(verb, {})[known[1]] = None
+            elif target(rule) is None or not is_ours(t.cast(str, target(rule))):
+                yield f"{verb} in {chain} the rule '{rule}'{suffix}"
+
+
+def _subject(key: str, labels: t.Mapping[str, str]) -> str:
+    if key in labels:
+        return f"network {labels[key]}"
+    return f"{'range' if '/' in key else 'bridge'} {key}, which is not in the plan"
+
+
+def _jump_action(change: Change, hook: str) -> str:
+    before, after = change.jumps_before[hook], change.jumps_after[hook]
+    if not after:
+        verb = "remove from"
+    elif not before:
+        verb = "add at the top of"
+    else:
+        verb = "put back to the top of"
+    return f"{verb} {change.table} {hook} the jumps to " + ", ".join(
+        dict.fromkeys(target(rule) or rule for _position, rule in after or before)
+    )

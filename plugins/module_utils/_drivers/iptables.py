@@ -1,0 +1,363 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The packet filter of a host by iptables: one save and at most one restore for each family.
+
+Private to the collection; may change at any time.
+"""
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import time
+import typing as t
+
+from .._core import iptables as core
+from .._core import packet_filter
+from .._core.errors import HostError, first_line
+from .._core.naming import RUN_DIR
+
+LOCK_FILE = f"{RUN_DIR}/packet_filter.lock"
+
+_PREFIX = {"ipv4": "iptables", "ipv6": "ip6tables"}
+_SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
+_LOCK_HELD = 4
+_ATTEMPTS = 3
+
+
+@dataclasses.dataclass
+class _Run:
+    """What one run was asked, and the warnings that it gathers."""
+
+    meaning: packet_filter.Intent
+    check: bool
+    wait: int
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
+@dataclasses.dataclass
+class _Family:
+    """One family as it is, with what is to change in it."""
+
+    name: str
+    tables: dict[str, core.Table]
+    changes: list[core.Change]
+
+
+def apply(plan: object, *, check: bool = False, diff: bool = False, wait: int = 20) -> dict[str, t.Any]:
+    """Make the host's rules those of the plan's section; with `check`, only tell what would be done."""
+    section = packet_filter.parse(plan)
+    own = own_address() if packet_filter.needs_own_address(section) else None
+    run = _Run(packet_filter.intent(section, own), check, wait)
+    with contextlib.nullcontext() if check else _lock(wait):
+        families = _difference(run) if check else _converge(run)
+    _warn_of_other_variant(run)
+    return _answer(run, families, diff)
+
+
+def own_address() -> str:
+    """The address that this host shows to the outside (nova's my_ip); nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("8.8.8.8", 80))
+            return str(probe.getsockname()[0])
+        except OSError as error:
+            raise HostError(
+                f"cannot tell this host's own address, which SNAT needs: it has no route outwards ({error.strerror}); "
+                "give the host a default route, or set nova_my_ip or nova_routing_source_ip"
+            ) from error
+
+
+def _answer(run: _Run, families: list[_Family], diff: bool) -> dict[str, t.Any]:
+    families = [family for family in families if family.changes]
+    result: dict[str, t.Any] = {
+        "changed": bool(families),
+        "actions": [
+            action
+            for family in families
+            for action in core.actions(family.changes, family.name, run.meaning.labels)
+        ],
+        "chains": [f"{family.name} {chain}" for family in families for chain in core.chain_names(family.changes)],
+        "warnings": run.warnings,
+    }
+    if diff:
+        result["diff"] = [
+            {
+                "before_header": f"packet filter, {family.name}",
+                "after_header": f"packet filter, {family.name}",
+                "before": core.text(family.changes, after=False),
+                "after": core.text(family.changes, after=True),
+            }
+            for family in families
+        ]
+    return result
+
+
+# -- reading and comparing --------------------------------------------------------------------------------------
+
+
+def _difference(run: _Run) -> list[_Family]:
+    found = []
+    for name in core.FAMILIES:
+        if name == "ipv6" and not os.path.isdir("/proc/sys/net/ipv6"):
+            continue
+        family = _compare(run, name)
+        if family is not None:
+            found.append(family)
+    return found
+
+
+def _compare(run: _Run, name: str) -> _Family | None:
+    """The family as it is and what differs in it; None where there is no such family to be managed."""
+    program = f"{_PREFIX[name]}-save"
+    if _find(program) is None:
+        if run.meaning.empty:
+            return None
+        if not run.check:
+            raise HostError(f"cannot read the packet filter: {program} is not installed; install the package iptables")
+        # In a rehearsal the package may be what an earlier task would have installed.
+        run.warn(f"{program} is not installed; the prediction is that of a host without any rules")
+        tables: dict[str, core.Table] = {}
+        return _Family(name, tables, core.compare(tables, core.render(run.meaning, name)))
+    try:
+        tables = _save(program)
+    except HostError as error:
+        if name != "ipv6":
+            raise
+        run.warn(f"IPv6 is left out: {error}")
+        return None
+    if name == "ipv6" and not run.meaning.empty and "filter" not in tables and _works(run, name, "filter") is False:
+        run.warn("IPv6 is left out: ip6tables does not work with this kernel")
+        return None
+    checksum = name == "ipv4" and _has_checksum(run, tables)
+    return _Family(name, tables, core.compare(tables, core.render(run.meaning, name, checksum)))
+
+
+def _save(program: str) -> dict[str, core.Table]:
+    done = _call(program)
+    if done.returncode:
+        raise HostError(f"cannot read the packet filter: {program} failed: {_last_line(done.stderr)}")
+    try:
+        return core.parse_save(done.stdout)
+    except core.Unreadable as error:
+        raise HostError(
+            f"cannot read the packet filter: {program} cannot show table {error}, because it holds rules that nft "
+            "put there; move those rules to a table of another name"
+        ) from error
+
+
+def _has_checksum(run: _Run, tables: dict[str, core.Table]) -> bool:
+    """Whether this kernel fills in checksums: a rule that does proves it; else it is tried where nobody is."""
+    if not run.meaning.services or core.has_target(tables, "mangle", "CHECKSUM"):
+        return True
+    answer = _works(run, "ipv4", "mangle", "-A POSTROUTING -p udp -m udp --dport 68 -j CHECKSUM --checksum-fill")
+    if answer is None:
+        answer = _listed("CHECKSUM")
+    if not answer:
+        run.warn(
+            "this kernel has no CHECKSUM target: answers of the DHCP server leave without a UDP checksum, which "
+            "some guests refuse; load xt_CHECKSUM if they do"
+        )
+    return answer
+
+
+def _works(run: _Run, family: str, table: str, rule: str = "") -> bool | None:
+    """Whether the kernel takes the rule, tried in a network namespace that lives as long as the attempt.
+
+    `iptables-restore --test` does not ask the kernel. None where no namespace can be made, or a rule-less
+    table fails as well while a rule was asked about.
+    """
+    program = _find(f"{_PREFIX[family]}-restore")
+    unshare = _find("unshare")
+    if program is None or unshare is None:
+        return None
+
+    def loads(lines: list[str]) -> bool:
+        text = "\n".join([f"*{table}", *lines, "COMMIT", ""])
+        return _call(unshare, "--net", program, "--noflush", "--wait", str(run.wait), text=text).returncode == 0
+
+    if loads([rule] if rule else []):
+        return True
+    if rule:
+        return False if loads([]) else None
+    return False if _call(unshare, "--net", "true").returncode == 0 else None
+
+
+def _listed(target: str) -> bool:
+    """Whether the kernel names the target among those that it has loaded."""
+    try:
+        with open("/proc/net/ip_tables_targets", encoding="ascii") as handle:
+            return target in handle.read().split()
+    except OSError:
+        return False
+
+
+# -- writing ----------------------------------------------------------------------------------------------------
+
+
+def _converge(run: _Run) -> list[_Family]:
+    """Read, compare, write; again when another program changed the tables in between."""
+    families = _difference(run)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            _write(run, families)
+            return families
+        except _Refused as refused:
+            again = _difference(run)
+            if attempt == _ATTEMPTS or [family.tables for family in again] == [family.tables for family in families]:
+                raise HostError(str(refused)) from refused
+            families = again
+    raise AssertionError("unreachable")
+
+
+class _Refused(Exception):
+    """iptables-restore did not take the rules; perhaps because the tables were no longer what was read."""
+
+
+def _write(run: _Run, families: list[_Family]) -> None:
+    texts = [(family.name, core.compose(family.changes)) for family in families if family.changes]
+    for name, text in texts:
+        _restore(run, name, text, "nothing was changed", "--test")
+    written: list[str] = []
+    for name, text in texts:
+        left = f"{', '.join(written)} rules are in place, {name} rules may be in part" if written else (
+            f"{name} rules may be in place in part"
+        )
+        _restore(run, name, text, f"{left}; the next run repairs that")
+        written.append(name)
+
+
+def _restore(run: _Run, family: str, text: str, state: str, *options: str) -> None:
+    program = f"{_PREFIX[family]}-restore"
+    done = _call(program, "--noflush", "--wait", str(run.wait), *options, text=text)
+    if done.returncode == 0:
+        return
+    if done.returncode == _LOCK_HELD and "xtables lock" in done.stderr:
+        raise HostError(
+            f"cannot write the packet filter: another program has held the xtables lock for {run.wait} seconds; "
+            f"{state}; run again when it is done, or raise the option wait"
+        )
+    raise _Refused(f"cannot write the packet filter: {program} refused the rules: {_quote(done.stderr, text)}; {state}")
+
+
+def _quote(complaint: str, text: str) -> str:
+    """The tool's complaint, with the line that it names by number."""
+    said = " ".join(complaint.split()) or "it gave no reason"
+    lines = text.splitlines()
+    for word in said.replace(":", " ").split("line ")[1:]:
+        number = word.split(" ")[0]
+        if number.isdigit() and 0 < int(number) <= len(lines):
+            return f"{said} (that line is '{lines[int(number) - 1]}')"
+    return said
+
+
+# -- two variants on one host -----------------------------------------------------------------------------------
+
+
+def _warn_of_other_variant(run: _Run) -> None:
+    """The nft and the legacy variant keep separate tables, and packets meet both."""
+    for prefix, names in (("iptables", "ip_tables_names"), ("ip6tables", "ip6_tables_names")):
+        save = _find(f"{prefix}-save")
+        if save is None:
+            continue
+        other = "legacy" if _is_nft(save) else "nft"
+        program = _find(f"{prefix}-{other}-save")
+        if program is None or (other == "legacy" and not _has_lines(f"/proc/thread-self/net/{names}")):
+            continue
+        try:
+            ours = core.our_chains(core.parse_save(_call(program).stdout))
+        except core.Unreadable:
+            continue
+        if ours:
+            run.warn(
+                f"chains of nova ({ours[0]} and {len(ours) - 1} more) also stand in the tables of {prefix}-{other}, "
+                f"which this run neither reads nor changes and which packets meet as well; remove them with "
+                f"{prefix}-{other}, or select that variant on this host"
+            )
+
+
+def _is_nft(program: str) -> bool:
+    """Which variant the program is: by the file behind its links, else by its own word."""
+    real = os.path.basename(os.path.realpath(program))
+    if "nft" in real or "legacy" in real:
+        return "nft" in real
+    return "nf_tables" in _call(program, "--version").stdout
+
+
+def _has_lines(path: str) -> bool:
+    try:
+        with open(path, encoding="ascii") as handle:
+            return bool(handle.read(1))
+    except OSError:
+        return False
+
+
+# -- programs and locks -----------------------------------------------------------------------------------------
+
+
+def _find(program: str) -> str | None:
+    folders = [*os.environ.get("PATH", os.defpath).split(os.pathsep), *_SYSTEM_FOLDERS]
+    return shutil.which(program, path=os.pathsep.join(folders))
+
+
+def _call(program: str, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    path = _find(program)
+    if path is None:
+        raise HostError(f"{program} is not installed; install the package iptables")
+    try:
+        return subprocess.run(
+            [path, *arguments],
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            env={**os.environ, "LC_ALL": "C"},
+            check=False,
+        )
+    except OSError as error:
+        raise HostError(f"cannot run {path}: {error.strerror}") from error
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "it gave no reason"
+
+
+@contextlib.contextmanager
+def _lock(wait: int) -> t.Iterator[None]:
+    """One run of ours at a time: the nft variant has no lock over reading and writing."""
+    try:
+        os.makedirs(os.path.dirname(LOCK_FILE), mode=0o755, exist_ok=True)
+        descriptor = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HostError(f"cannot open the lock {LOCK_FILE}: {first_line(error)}; nothing was changed") from error
+    try:
+        deadline = time.monotonic() + wait
+        while not _try_lock(descriptor):
+            if time.monotonic() >= deadline:
+                raise HostError(
+                    f"another run has held {LOCK_FILE} for {wait} seconds; nothing was changed; run again when it "
+                    "is done, or raise the option wait"
+                )
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,151 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: packet_filter
+short_description: Keep nova's packet filter chains and rules on a host
+version_added: 0.1.0
+description:
+  - Makes the packet filter of a host hold nova's chains with the rules of all networks that the host carries.
+    These are outgoing SNAT, traffic that keeps its address, forwarding of the bridges, DHCP and DNS of the
+    guests, and DHCP checksums.
+  - Reads the tables once for each address family, compares, and loads what differs in one step for each family.
+  - The jumps from the built-in chains to nova's chains stay at the top of these, whatever other programs insert.
+  - Chains whose name begins with C(nova-network-), and the chains C(nova-filter-top) and
+    C(nova-postrouting-bottom), belong to this module. What is in them and not in the plan is removed. Other
+    chains, rules, policies and counters are left alone, and so is what nova's other programs keep in the two
+    shared chains.
+  - Without any network in the plan, all chains and jumps of this module are removed.
+author:
+  - tenantnet.nova contributors (@tenantnet)
+extends_documentation_fragment:
+  - tenantnet.nova.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  plan:
+    description:
+      - The section C(packet_filter) of the host plan.
+      - All of it is checked before anything is read or written. A mistake ends in one message with the path of
+        the faulty value.
+      - C(networks) is required and lists the networks that the host carries. Each has a C(label), a C(bridge), a
+        C(cidr) that overlaps no other, C(gateway) (whether the host passes packets in and out of the bridge),
+        C(dhcp) (whether the host answers DHCP and DNS there) and C(snat) (whether what leaves is translated).
+      - C(public_interface) is the interface that leads outwards, required as soon as a network asks for SNAT.
+      - C(routing_source_ip) is the address that outgoing traffic is translated to. Null takes the host's own
+        address, which is the source that it uses towards the outside. An empty string means no SNAT at all.
+      - C(dmz_cidr) lists IPv4 ranges towards which guests keep their own address.
+      - C(force_snat_range) lists IPv4 ranges towards which guests of networks without C(snat) are translated all
+        the same.
+    type: dict
+    required: true
+  backend:
+    description:
+      - Program that holds the rules.
+    type: str
+    choices: [iptables]
+    default: iptables
+  wait:
+    description:
+      - Seconds to wait for another program that changes the packet filter, and for another run of this module.
+    type: int
+    default: 20
+notes:
+  - Connections that are established are not disturbed. When rules change, packets meet either all old or all new
+    rules of one table.
+  - Counters of a chain start anew when rules of that chain change. All others keep counting.
+  - Works with both variants of iptables, C(nft) and C(legacy), whichever the host has selected. It warns when the
+    tables of the other one hold chains of nova.
+  - The IPv6 part is left out on a host whose kernel has no IPv6.
+"""
+
+EXAMPLES = r"""
+- name: Hold the packet filter of this host's networks
+  tenantnet.nova.packet_filter:
+    plan: "{{ host_plan.packet_filter }}"
+
+- name: One network that reaches the outside with the address 192.0.2.10
+  tenantnet.nova.packet_filter:
+    plan:
+      public_interface: eth2
+      routing_source_ip: 192.0.2.10
+      dmz_cidr: [10.128.0.0/24]
+      force_snat_range: []
+      networks:
+        - label: blue
+          bridge: br100
+          cidr: 10.0.0.0/24
+          gateway: true
+          dhcp: true
+          snat: true
+
+- name: Remove all that this module keeps on the host
+  tenantnet.nova.packet_filter:
+    plan:
+      networks: []
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or in check mode what would be done, in terms of networks, chains and jumps.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - add at the top of nat POSTROUTING the jumps to nova-network-POSTROUTING, nova-postrouting-bottom
+    - "network blue: add SNAT to 192.0.2.10 out of eth2, no SNAT inside"
+chains:
+  description: The chains of nova that differed, each as address family, table and name.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - ipv4 nat nova-network-snat
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tenantnet.nova.plugins.module_utils import _front
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables
+
+BACKENDS = {"iptables": iptables.apply}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "plan": {"type": "dict", "required": True},
+            "backend": {"type": "str", "choices": ["iptables"], "default": "iptables"},
+            "wait": {"type": "int", "default": 20},
+        },
+        supports_check_mode=True,
+    )
+
+    def work() -> dict[str, t.Any]:
+        if module.params["wait"] < 0:
+            raise InputError(f"wait: {module.params['wait']} is negative; give a number of seconds, or 0")
+        result = BACKENDS[module.params["backend"]](
+            module.params["plan"],
+            check=module.check_mode,
+            diff=module._diff,
+            wait=module.params["wait"],
+        )
+        for warning in result.pop("warnings"):
+            module.warn(warning)
+        return result
+
+    _front.run(module, work)
+
+
+if __name__ == "__main__":
+    main()
