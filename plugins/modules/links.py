@@ -1,0 +1,137 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: links
+short_description: Makes the bridges of a host those of its plan
+description:
+  - Takes the section C(links) of a host plan and makes the kernel equal to it, in one call for any number of bridges.
+  - Creates bridges, enslaves interfaces, sets addresses, MTU, MAC address, STP and forward delay, and writes kernel settings.
+  - What an earlier run put there and the plan no longer holds is taken back. What is not ours is never touched, such as
+    guests' ports on our bridges, further addresses on them, and other bridges.
+  - A bridge of ours carries an alias that begins with C(tenantnet.nova) and names the interfaces and addresses that are ours.
+author:
+  - tenantnet.nova contributors (@tenantnet)
+requirements:
+  - pyroute2 >= 0.7.2
+extends_documentation_fragment:
+  - tenantnet.nova.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+  platform:
+    support: full
+options:
+  plan:
+    description:
+      - The section C(links) of the host plan, with the keys C(bridges) and C(sysctl).
+      - C(bridges) is a list. Each item has C(name), and may have C(interfaces) (to be enslaved and set up), C(addresses)
+        (with prefix length; the first IPv4 address becomes the bridge's first), C(mtu) (null leaves it to the kernel),
+        C(mac) (null takes that of the first interface), C(stp), and C(forward_delay) in seconds.
+      - An empty list removes every bridge of ours, so C(bridges) must be given.
+      - C(sysctl) is a dictionary of dotted keys to strings. Only values that differ are written; taking a key out of the plan leaves
+        its value as it is.
+    type: dict
+    required: true
+  connection_address:
+    description:
+      - The address by which the controller reaches the host.
+      - A change that would cut it off is refused. Where the connection is made by SSH, its address is found without this option.
+    type: str
+notes:
+  - An interface that carries the default route, the Ansible connection or an address of the host's own is not enslaved.
+  - Bridges that exist are changed, never made anew, so guests stay connected.
+    Only where the first address of a bridge changes its place are the addresses before it taken away and put back at once.
+  - After a failure all changes are taken back, and the message says whether the host is as it was.
+  - To hand a bridge over that exists already, give it our mark with C(ip link set br100 alias tenantnet.nova).
+"""
+
+EXAMPLES = r"""
+- name: One bridge with an uplink and a gateway address
+  tenantnet.nova.links:
+    connection_address: "{{ ansible_host | default(omit) }}"
+    plan:
+      bridges:
+        - name: br100
+          interfaces: [eth1]
+          addresses: [10.0.0.1/24]
+          mtu: 1450
+          mac: null
+          stp: false
+          forward_delay: 0
+      sysctl:
+        net.ipv4.ip_forward: "1"
+
+- name: Take everything of ours away
+  tenantnet.nova.links:
+    plan:
+      bridges: []
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or in check mode would be done, in order.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - create bridge br100
+    - enslave eth1 to br100
+    - add address 10.0.0.1/24 to br100
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.tenantnet.nova.plugins.module_utils import _front
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink
+
+
+def make_equal(plan: object, connection_address: str | None, check_mode: bool) -> dict[str, t.Any]:
+    """Compare the plan with the kernel and, unless only checking, execute the difference."""
+    want = links.parse(plan)
+    if connection_address is not None:
+        connection_address = links.parse_address(connection_address, "connection_address")
+    have = netlink.read(key for key, _value in want.sysctl)
+    difference = links.compare(want, have)
+    if difference.problems or difference.risks:
+        links.guard(difference, netlink.read_duties(have, connection_address))
+    if difference.changed:
+        # Loaded before anything is written, and in check mode too: a prediction without it would be wrong.
+        library = netlink.load()
+        if not check_mode:
+            netlink.apply(difference, have, library)
+    return {"changed": difference.changed, "actions": difference.actions(), "diff": difference.diff()}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "plan": {"type": "dict", "required": True},
+            "connection_address": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+
+    def work() -> dict[str, t.Any]:
+        try:
+            return make_equal(module.params["plan"], module.params["connection_address"], module.check_mode)
+        except netlink.LibraryMissing as error:
+            module.fail_json(msg=missing_required_lib("pyroute2"), exception=error.trace)
+
+    _front.run(module, work)
+
+
+if __name__ == "__main__":
+    main()
