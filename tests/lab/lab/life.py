@@ -45,10 +45,16 @@ def start(mark: str, directory: pathlib.Path, unshare: list[str], arguments: lis
     if process is None:
         outer.kill()
         outer.wait()
-        tail = (directory / "log").read_text(errors="replace")[-500:].split("\n")
-        raise LabError(f"{mark} did not start: {' / '.join(filter(None, tail))}")
+        raise LabError(f"{mark} did not start: {log_tail(directory)}")
     _children.append(outer)
     return process
+
+
+def log_tail(directory: pathlib.Path) -> str:
+    """The last words of a host's log, in one line."""
+    with contextlib.suppress(OSError):
+        return " / ".join((directory / "log").read_text(errors="replace")[-500:].split("\n")).strip(" /")
+    return ""
 
 
 def reap_children() -> None:

@@ -19,6 +19,7 @@ from .errors import LabError
 HERE = pathlib.Path(__file__).resolve().parent.parent
 CHECKOUT = HERE.parent.parent
 
+_UNREACHABLE = re.compile(r"^(\S+) \| UNREACHABLE!", re.MULTILINE)
 _RECAP = re.compile(r"^(\S+)\s+:\s+((?:\w+=\d+\s*)+)$", re.MULTILINE)
 
 
@@ -34,6 +35,11 @@ class Result:
     def total(self, counter: str) -> int:
         """One counter of the recap, summed over all hosts."""
         return sum(host[counter] for host in self.recap.values())
+
+    @property
+    def unreachable(self) -> set[str]:
+        """The hosts that could not be reached, of a playbook or of the ansible command."""
+        return {host for host, n in self.recap.items() if n["unreachable"]} | set(_UNREACHABLE.findall(self.stdout))
 
     @property
     def changed(self) -> int:

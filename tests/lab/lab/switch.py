@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import pathlib
 import subprocess
 import typing as t
 
+from .capture import Capture
 from .errors import LabError
 from .life import start
 from .process import first_process, in_network, ip_batch, write_json
@@ -39,6 +41,9 @@ class Switch:
         )
         subprocess.run(in_network(process.pid, "sh", "-c", quiet), check=False)
         self.batch(f"link add {name} up type bridge stp_state 0 forward_delay 0" for name in self.switches)
+        # An address on the management network, from which the lab talks to the agents of guest kernels.
+        name, cidr = next((name, cidr) for name, cidr in self.switches.items() if cidr)
+        self.batch([f"addr add {ipaddress.ip_network(cidr)[-2]}/{cidr.partition('/')[2]} dev {name}"])
 
     def batch(self, commands: t.Iterable[str]) -> None:
         """Run ip(8) commands in the switch.  Raises LabError, HostOff."""
@@ -49,6 +54,10 @@ class Switch:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the switch's network namespace.  Raises HostOff, and what subprocess.run raises."""
         return subprocess.run(in_network(self.pid, *argv), capture_output=True, text=True, check=check, timeout=timeout)
+
+    def capture(self, device: str) -> Capture:
+        """Listen on a switch ("trunk") or on one of its ports ("h1-trunk")."""
+        return Capture(self.pid, device)
 
     def remove_links(self, names: t.Iterable[str]) -> None:
         for name in names:

@@ -19,10 +19,13 @@ import typing as t
 
 from .errors import HostOff, LabError
 from .host import INSTALLED, Host
+from .life import log_tail
 from .process import Process, first_process, in_network, socket_in, wait_until
 
 MEMORY = os.environ.get("NOVALAB_UML_MEMORY", "192M")
 AGENT_PORT = 2022
+BOOT_TIME = 120
+CONNECT_TIME = 2
 
 
 class GuestKernelHost(Host):
@@ -33,11 +36,14 @@ class GuestKernelHost(Host):
     def wait(self) -> None:
         def answers() -> bool:
             first_process(self.directory)
-            with contextlib.suppress(LabError):
-                return self.run(["true"], timeout=20).returncode == 0
+            with contextlib.suppress(HostOff, OSError):
+                return call_agent(self.directory, self.spec.address, "true", timeout=20)[0] == 0
             return False
 
-        wait_until(answers, 120, f"host {self.name}: the agent in its kernel does not answer", pause=0.1)
+        try:
+            wait_until(answers, BOOT_TIME, "the agent in its kernel does not answer", pause=0.1)
+        except LabError as error:
+            raise LabError(f"host {self.name}: {error}; its log ends with: {log_tail(self.directory)}") from None
 
     def enter(self, argv: t.Sequence[str]) -> t.NoReturn:
         raise LabError(f"host {self.name} runs a kernel of its own and has no terminal to give; use exec")
@@ -114,8 +120,13 @@ def call_agent(
     first_process(directory)
     switch = first_process(directory.parent / "switch").pid
     with socket_in(switch) as connection:
+        # A call to a kernel that is still booting gets lost, and TCP would repeat it ever more rarely.
+        connection.settimeout(min(CONNECT_TIME, timeout))
+        try:
+            connection.connect((address, AGENT_PORT))
+        except OSError as error:
+            raise HostOff(f"host {directory.name} does not answer: {error}") from None
         connection.settimeout(timeout)
-        connection.connect((address, AGENT_PORT))
         header = json.dumps({"command": command, "length": len(data)}).encode()
         connection.sendall(struct.pack("!I", len(header)) + header + data)
         with connection.makefile("rb") as stream:

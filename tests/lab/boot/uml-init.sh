@@ -1,0 +1,28 @@
+#!/bin/sh
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# First process of a host with its own kernel (User-Mode Linux).
+here=/usr/local/lib/novalab
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root LANG=C.UTF-8
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs -o mode=755 run /run
+mkdir -p /run/lock /run/novalab/guests
+mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /dev/shm /dev/pts /dev/net
+mount -t tmpfs shm /dev/shm
+mount -t devpts -o ptmxmode=666 devpts /dev/pts
+ln -sf pts/ptmx /dev/ptmx
+hostname "$(cat /etc/hostname)"
+ulimit -n 4096
+
+# The package keeps this kernel's modules where modprobe does not look.
+kernel=$(uname -r)
+mkdir -p /lib/modules
+[ -e "/lib/modules/$kernel" ] || ln -s "/usr/lib/uml/modules/$kernel" "/lib/modules/$kernel"
+busybox modprobe -a 8021q bridge br_netfilter veth tun iptable_nat iptable_filter ebtables
+
+ip -batch - <"$here/network"
+exec /usr/bin/python3 -u "$here/agent.py" "$here/preload"
