@@ -1,0 +1,235 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The processes of dnsmasq instances: found, started and stopped, under systemd or without it.
+
+Which process is an instance's is read from its pid file and /proc under either: no program is called to look.
+
+Private to the collection; may change at any time.
+"""
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+import typing as t
+
+from .._core import dnsmasq as core
+from .._core.errors import HostError, first_line
+from . import files
+
+#: Seconds that a process has to end after SIGTERM, and after SIGKILL.
+STOP_WAIT = 5.0
+KILL_WAIT = 2.0
+#: Seconds after which a program that should have come back is given up.
+PROGRAM_WAIT = 60.0
+#: Units in one call of systemctl: short of the limit of a command line, and of how long a network stands still.
+UNITS_AT_ONCE = 50
+#: Where programs are, whatever PATH the connection came with.
+SEARCH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"))
+
+
+
+def program(name: str) -> str | None:
+    """Full path of a program of the host."""
+    return shutil.which(name, path=SEARCH)
+
+
+def need(name: str, package: str) -> str:
+    path = program(name)
+    if path is None:
+        raise HostError(f"{name} is not installed on this host; install the package {package}. Nothing was changed")
+    return path
+
+
+def call(arguments: t.Sequence[str], text: str | None = None) -> tuple[int, str]:
+    """Run a program; its exit status and what it said."""
+    environment = {**os.environ, "LC_ALL": "C", "PATH": SEARCH}
+    try:
+        done = subprocess.run(
+            arguments, input=text, stdin=subprocess.DEVNULL if text is None else None, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, timeout=PROGRAM_WAIT, env=environment, check=False,
+            encoding="utf-8", errors="replace",
+            # Out of the connection's session: neither its end nor a signal to its group reaches the program.
+            start_new_session=True,
+        )
+    except subprocess.TimeoutExpired:
+        return -1, f"it had not come back after {PROGRAM_WAIT:.0f} seconds"
+    except OSError as error:
+        return -1, str(error)
+    return done.returncode, done.stdout
+
+
+def call_all(calls: t.Mapping[str, tuple[t.Sequence[str], str | None]]) -> dict[str, tuple[int, str]]:
+    """Run several programs, some at once."""
+    if not calls:
+        return {}
+    workers = min(len(calls), 2 * (os.cpu_count() or 1), 16)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        answers = pool.map(lambda each: call(*each), calls.values())
+        return dict(zip(calls, answers))
+
+
+def pid_of(paths: core.Paths, name: str) -> int | None:
+    """The instance's live process: its pid file names it and it runs our configuration file."""
+    try:
+        with open(paths.pid(name), encoding="ascii") as handle:
+            pid = int(handle.read())
+    except (OSError, ValueError):
+        return None
+    return pid if _runs(paths, name, pid) else None
+
+
+def _runs(paths: core.Paths, name: str, pid: int) -> bool:
+    """Whether the process is the instance's: a zombie has no command line, one that got its number has another."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as handle:
+            arguments = handle.read().split(b"\0")
+    except OSError:
+        return False
+    ours = f"--conf-file={paths.file(name, core.CONF)}".encode()
+    return os.path.basename(arguments[0]) == b"dnsmasq" and ours in arguments
+
+
+def stop_processes(paths: core.Paths, names: t.Iterable[str]) -> dict[str, str]:
+    """End the processes together: asked first, then forced; the names of those that stay, with the reason."""
+    # Kept by number: dnsmasq removes its pid file some time before it lets its sockets go.
+    found = ((name, pid_of(paths, name)) for name in names)
+    left = {name: pid for name, pid in found if pid is not None}
+    for number, patience in ((signal.SIGTERM, STOP_WAIT), (signal.SIGKILL, KILL_WAIT)):
+        for pid in left.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        left = _wait_for_end(paths, left, patience)
+    return {name: f"its process {pid} does not end, not even by SIGKILL" for name, pid in left.items()}
+
+
+def _wait_for_end(paths: core.Paths, left: dict[str, int], patience: float) -> dict[str, int]:
+    deadline, pause = time.monotonic() + patience, 0.001
+    while True:
+        left = {name: pid for name, pid in left.items() if _runs(paths, name, pid)}
+        if not left or time.monotonic() >= deadline:
+            return left
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+
+
+class Direct:
+    """A host without systemd: dnsmasq puts itself into the background."""
+
+    #: Instances that are restarted together: each of them is away while the others of its group start.
+    at_once = 16
+
+    def __init__(self, paths: core.Paths) -> None:
+        self.paths = paths
+
+    def prepare(self, unit: str | None) -> None:
+        """Nothing stands between us and the process."""
+
+    def enabled(self) -> set[str] | None:
+        """None: nothing starts an instance at boot, whatever its name."""
+        return None
+
+    def unit_change(self) -> tuple[str, str] | None:
+        return None
+
+    def enable(self, names: t.Sequence[str]) -> None:
+        """Nothing to be done: the next run after a boot starts what is not there."""
+
+    def disable(self, names: t.Sequence[str]) -> None:
+        pass
+
+    def start(self, names: t.Sequence[str]) -> dict[str, str]:
+        binary = need("dnsmasq", "dnsmasq-base")
+        calls = {name: ((binary, f"--conf-file={self.paths.file(name, core.CONF)}"), None) for name in names}
+        return {
+            name: first_line(said or f"dnsmasq ended with status {status}")
+            for name, (status, said) in call_all(calls).items() if status
+        }
+
+    def stop(self, names: t.Sequence[str]) -> dict[str, str]:
+        return stop_processes(self.paths, names)
+
+
+class Systemd(Direct):
+    """A host that systemd runs: one template unit, an instance of it per network."""
+
+    at_once = UNITS_AT_ONCE
+
+    def __init__(self, paths: core.Paths) -> None:
+        super().__init__(paths)
+        self.unit = f"{paths.units}/{core.UNIT}"
+        self.unread = f"{paths.run}/unit-not-read"
+
+    def enabled(self) -> set[str] | None:
+        """The instances that start at boot, by the links that say so."""
+        try:
+            links = os.listdir(f"{self.paths.units}/multi-user.target.wants")
+        except FileNotFoundError:
+            return set()
+        before, after = core.unit_name("\0").split("\0")
+        return {link[len(before):-len(after)] for link in links if link.startswith(before) and link.endswith(after)}
+
+    def unit_change(self) -> tuple[str, str] | None:
+        """The unit's text before and after, or None where it is as it should be."""
+        have = files.read(self.unit) or ""
+        want = core.render_unit(self.paths, program("dnsmasq") or "/usr/sbin/dnsmasq")
+        return None if have == want and not os.path.exists(self.unread) else (have, want)
+
+    def prepare(self, unit: str | None) -> None:
+        """Put the unit's file in its place and let systemd read it."""
+        if unit is None:
+            return
+        # The mark makes the run after a killed one read the file once more: systemd may not have seen it.
+        files.write(self.unread, "")
+        files.write(self.unit, unit)
+        self._systemctl("daemon-reload")
+        files.remove(self.unread)
+
+    def enable(self, names: t.Sequence[str]) -> None:
+        self._each(names, "enable", "--no-reload")
+
+    def disable(self, names: t.Sequence[str]) -> None:
+        self._each(names, "disable", "--no-reload")
+
+    def start(self, names: t.Sequence[str]) -> dict[str, str]:
+        said = self._each(names, "start", check=False)
+        return {name: self._words(name, said) for name in names if pid_of(self.paths, name) is None}
+
+    def stop(self, names: t.Sequence[str]) -> dict[str, str]:
+        self._each(names, "stop")
+        # Those that were started on this host before systemd had charge of them.
+        return stop_processes(self.paths, names)
+
+    def _words(self, name: str, said: str) -> str:
+        """Why the instance did not start: dnsmasq's own words stand in the journal."""
+        journal = program("journalctl")
+        if journal is not None:
+            _, text = call((journal, "--unit", core.unit_name(name), "--lines", "20", "--output", "cat", "--no-pager"))
+            own = [line for line in text.splitlines() if line.startswith("dnsmasq: ") or "FAILED to start up" in line]
+            if own:
+                return own[-1]
+        return first_line(said or "its process ended right after the start")
+
+    def _each(self, names: t.Sequence[str], *verb: str, check: bool = True) -> str:
+        said = ""
+        for first in range(0, len(names), UNITS_AT_ONCE):
+            units = [core.unit_name(name) for name in names[first:first + UNITS_AT_ONCE]]
+            said += self._systemctl(*verb, *units, check=check)
+        return said
+
+    def _systemctl(self, *arguments: str, check: bool = True) -> str:
+        status, said = call((need("systemctl", "systemd"), *arguments))
+        if status and check:
+            raise HostError(f"systemctl {arguments[0]} failed: {first_line(said)}")
+        return said
+
+
+def of_host(paths: core.Paths) -> Direct:
+    """What runs the processes of this host."""
+    return Systemd(paths) if os.path.isdir(paths.systemd) else Direct(paths)

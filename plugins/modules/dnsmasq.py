@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dnsmasq
+short_description: Serve the networks of a host with DHCP and DNS
+version_added: 0.1.0
+author: tenantnet.nova contributors (@tenantnet)
+description:
+  - Makes the C(dnsmasq) processes of a host and their files equal to the C(dnsmasq) section of its host plan. Each network
+    has a process of its own, as nova-network had it; one call handles all networks of the host.
+  - A process answers reserved MAC addresses only.
+  - What was set up by this module and is not in the plan any more is stopped and removed with its files and leases.
+    Other C(dnsmasq) processes of the host are never touched.
+notes:
+  - Reservations, DHCP options and names are read by the running process on SIGHUP; clients notice nothing. Any other change
+    restarts the process of that one network, which is away for some hundredths of a second. Leases are kept in both cases.
+  - A lease whose reservation went away is released at once, so that its address can be given to another MAC address.
+  - A host run by systemd gets the template unit C(tenantnet-dnsmasq@.service), and its instances start at boot. Without
+    systemd a run of this module after a boot starts them.
+  - The tag of a network, for use in C(config_file), is its label with every character but letters,
+    digits, C(_) and C(-) replaced by C(-).
+  - Needs root.
+requirements:
+  - dnsmasq (package dnsmasq-base in Debian and Ubuntu)
+  - dhcp_release (package dnsmasq-utils in Debian and Ubuntu), when a lease has to be released
+extends_documentation_fragment:
+  - tenantnet.nova.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+  platform:
+    support: full
+    platforms: linux
+options:
+  plan:
+    description:
+      - The C(dnsmasq) section of the host plan. Its only key C(instances) is a list with one mapping for each network that
+        this host serves; with an empty list the host serves none. Every value is checked before anything is changed,
+        and a message names the place of the faulty one.
+      - C(name) names the files and the process, usually as the bridge is named.
+      - C(network) is the network's label.
+      - C(interface) is the interface on which clients are served. It has to be there and carry C(listen_address).
+      - C(listen_address) is the address on which DNS is answered and from which DHCP is served.
+      - C(dhcp_start) is the first address of the DHCP range, C(netmask) the network's netmask.
+      - C(lease_time) is the length of a lease in seconds; C(dnsmasq) takes what is below 120 for 120.
+      - C(lease_max) is the number of leases that can stand at a time.
+      - C(domain) is the DNS domain of the clients; it may be empty.
+      - C(servers) lists the addresses of the name servers that are asked; if empty, those of the host's
+        C(/etc/resolv.conf) are.
+      - C(config_file) is a file of further C(dnsmasq) settings on the host, which the operator keeps. A change of its
+        content restarts the process.
+      - C(hosts) lists the reservations, each with C(mac), C(hostname) and C(address). A MAC and an address stand there once
+        each. Of a host name with more than 63 characters the first 2 and the last 60 are kept.
+      - C(options) lists DHCP options that are sent to every client, each with its number C(option) and its C(value).
+        An empty value suppresses an option that C(dnsmasq) would send by itself.
+      - C(names) lists further names to answer, each with C(address) and C(hostname), such as those of guests on other hosts.
+      - C(domain), C(servers), C(config_file), C(hosts), C(options) and C(names) may be left out.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Serve the networks of this host
+  tenantnet.nova.dnsmasq:
+    plan: "{{ host_plan.dnsmasq }}"
+
+- name: Serve one network with two reservations
+  tenantnet.nova.dnsmasq:
+    plan:
+      instances:
+        - name: br100
+          network: blue
+          interface: br100
+          listen_address: 10.0.0.1
+          dhcp_start: 10.0.0.2
+          netmask: 255.255.255.0
+          lease_time: 86400
+          lease_max: 256
+          domain: novalocal
+          servers: [192.0.2.53]
+          hosts:
+            - {mac: "fa:16:3e:01:02:03", hostname: web1, address: 10.0.0.3}
+            - {mac: "fa:16:3e:01:02:04", hostname: web2, address: 10.0.0.4}
+          options:
+            - {option: 3, value: 10.0.0.1}
+            - {option: 26, value: "1450"}
+
+- name: Serve nothing any more
+  tenantnet.nova.dnsmasq:
+    plan:
+      instances: []
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be done in check mode, in the order of doing.
+  returned: always
+  type: list
+  elements: str
+  sample: ["start dnsmasq for br100", "reload br101: +1 reservation", "release 10.0.1.3 of fa:16:3e:01:02:03 on br101"]
+instances:
+  description: >-
+    What was done with the process of each instance: V(started), V(reloaded), V(restarted), V(stopped) or V(unchanged).
+  returned: always
+  type: dict
+  sample: {"br100": "started", "br101": "reloaded"}
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tenantnet.nova.plugins.module_utils import _front
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import dnsmasq
+
+
+def main() -> None:
+    # The plan is checked by the core, which knows the whole of it and names the place of a fault.
+    module = AnsibleModule(argument_spec={"plan": {"type": "dict", "required": True}}, supports_check_mode=True)
+
+    def work() -> dict[str, t.Any]:
+        result, failed = dnsmasq.run(module.params["plan"], module.check_mode)
+        for warning in result.pop("warnings"):
+            module.warn(warning)
+        if failed:
+            module.fail_json(msg=failed, **result)
+        return result
+
+    _front.run(module, work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,676 @@
+"""dnsmasq for real: bridges in a namespace, clients in others, a root folder of its own for all files."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import pytest
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import dnsmasq as core
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import dnsmasq as driver
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import service
+
+for _program in ("dnsmasq", "dhcp_release", "udhcpc", "ip"):
+    if service.program(_program) is None:
+        pytest.skip(f"needs {_program}", allow_module_level=True)
+
+MAC_A, MAC_B, MAC_C = (f"fa:16:3e:00:00:0{n}" for n in "abc")
+
+
+def ip(*arguments):
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+class Host:
+    """A host's folders and bridges; and what an operator would look at."""
+
+    def __init__(self, root):
+        self.root = root
+        self.paths = core.Paths.under(root)
+        self.clients = []
+
+    def bridge(self, name="br100", address="10.0.0.1/24"):
+        ip("link", "add", name, "type", "bridge")
+        ip("address", "add", address, "dev", name)
+        ip("link", "set", name, "up")
+
+    def client(self, mac, bridge="br100"):
+        client = Client(mac, bridge, f"v{len(self.clients)}", self.root)
+        self.clients.append(client)
+        return client
+
+    def run(self, *instances, **arguments):
+        """One run of the module's work; it has to succeed."""
+        result, failed = driver.run({"instances": list(instances)}, paths=self.paths, **arguments)
+        assert failed is None
+        return result
+
+    def pid(self, name="br100"):
+        return service.pid_of(self.paths, name)
+
+    def leases(self, name="br100"):
+        with open(self.paths.leases(name), encoding="ascii") as handle:
+            return [(lease.mac, lease.address) for lease in core.leases(handle.read())]
+
+    def file(self, file, name="br100"):
+        with open(self.paths.file(name, file), encoding="ascii") as handle:
+            return handle.read()
+
+    def extra(self, text, name="extra.conf"):
+        """An operator's file with this text."""
+        path = f"{self.root}/{name}"
+        with open(path, "w", encoding="ascii") as handle:
+            handle.write(text)
+        return path
+
+    def picture(self):
+        """All that a run may leave behind: files with content and mode, and which instances run."""
+        found = {}
+        for folder, _folders, names in os.walk(self.root):
+            for name in names:
+                path = os.path.join(folder, name)
+                if path.startswith((self.paths.conf, self.paths.run, self.paths.state, self.paths.units)):
+                    with open(path, encoding="ascii") as handle:
+                        found[path] = "" if path.endswith(".pid") else handle.read(), os.stat(path).st_mode
+        running = sorted(name[:-4] for name in os.listdir(self.paths.run) if name.endswith(".pid"))
+        return found, [name for name in running if self.pid(name)]
+
+    def end(self):
+        for client in self.clients:
+            client.end()
+        with contextlib.suppress(FileNotFoundError):
+            for file in os.listdir(self.paths.run):
+                if file.endswith(".pid") and self.pid(file[:-4]):
+                    os.kill(self.pid(file[:-4]), signal.SIGKILL)
+        shutil.rmtree(self.root)
+
+
+class Client:
+    """A machine in a namespace of its own, cabled to the bridge."""
+
+    def __init__(self, mac, bridge, port, root):
+        self.output = f"{root}/{port}.lease"
+        self.script = f"{root}/{port}.sh"
+        with open(self.script, "w", encoding="ascii") as handle:
+            handle.write(f'#!/bin/sh\n[ "$1" = bound ] && env > {self.output}\nexit 0\n')
+        os.chmod(self.script, 0o755)
+        self.holder = subprocess.Popen(["unshare", "-n", "sleep", "600"])
+        home = os.readlink("/proc/thread-self/ns/net")
+        while os.readlink(f"/proc/{self.holder.pid}/ns/net") == home:
+            time.sleep(0.01)
+        ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(self.holder.pid), "address", mac)
+        ip("link", "set", port, "master", bridge, "up")
+        self.inside("ip", "link", "set", "lo", "up")
+        self.inside("ip", "link", "set", "eth0", "up")
+
+    def inside(self, *command):
+        return subprocess.run(
+            ["nsenter", "-t", str(self.holder.pid), "-n", *command], capture_output=True, text=True, check=False
+        )
+
+    def dhcp(self, tries=3):
+        """What the network tells: the variables of udhcpc's script, or None where nobody answers."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.output)
+        self.inside(
+            "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", str(tries), "-T", "1", "-A", "0", "-O", "mtu", "-s", self.script
+        )
+        if not os.path.exists(self.output):
+            return None
+        with open(self.output, encoding="ascii") as handle:
+            return dict(line.rstrip("\n").split("=", 1) for line in handle if "=" in line)
+
+    def address(self):
+        lease = self.dhcp()
+        return lease and lease["ip"]
+
+    def end(self):
+        self.holder.kill()
+        self.holder.wait()
+
+
+@pytest.fixture
+def host(netns):
+    # Not pytest's own folder: dnsmasq gives up its privileges and could not enter it.
+    root = tempfile.mkdtemp(prefix="nova-dnsmasq-")
+    os.chmod(root, 0o755)
+    host = Host(root)
+    try:
+        yield host
+    finally:
+        host.end()
+
+
+def reservation(mac=MAC_A, address="10.0.0.3", hostname="web1"):
+    return {"mac": mac, "hostname": hostname, "address": address}
+
+
+def network(name="br100", subnet="10.0.0", **change):
+    item = {
+        "name": name, "network": "blue", "interface": name, "listen_address": f"{subnet}.1",
+        "dhcp_start": f"{subnet}.2", "netmask": "255.255.255.0", "lease_time": 3600, "lease_max": 256,
+        "domain": "novalocal", "servers": [], "config_file": None, "hosts": [reservation()],
+        "options": [{"option": 3, "value": f"{subnet}.1"}, {"option": 26, "value": "1450"}], "names": [],
+    }
+    item.update(change)
+    return item
+
+
+# --- what a client gets ----------------------------------------------------------------------------------------------
+
+
+def test_client_gets_its_reservation_and_a_stranger_gets_nothing(host):
+    host.bridge()
+    result = host.run(network())
+    assert result["changed"] and result["actions"] == ["start dnsmasq for br100"]
+    assert result["instances"] == {"br100": "started"}
+    lease = host.client(MAC_A).dhcp()
+    assert lease["ip"] == "10.0.0.3" and lease["subnet"] == "255.255.255.0"
+    assert lease["router"] == "10.0.0.1" and lease["mtu"] == "1450"
+    assert lease["dns"] == "10.0.0.1" and lease["domain"] == "novalocal" and lease["hostname"] == "web1"
+    assert lease["lease"] == "3600" and lease["serverid"] == "10.0.0.1"
+    assert host.client(MAC_B).dhcp(tries=2) is None
+    assert host.leases() == [(MAC_A, "10.0.0.3")]
+
+
+def test_names_are_answered_and_a_bare_option_suppresses_the_router(host):
+    host.bridge()
+    host.run(network(options=[{"option": 3, "value": ""}], names=[{"address": "10.0.0.9", "hostname": "web9"}]))
+    client = host.client(MAC_A)
+    lease = client.dhcp()
+    assert lease["ip"] == "10.0.0.3" and "router" not in lease
+    client.inside("ip", "address", "add", "10.0.0.3/24", "dev", "eth0")
+    answer = client.inside("busybox", "nslookup", "web9.novalocal", "10.0.0.1").stdout
+    assert "10.0.0.9" in answer
+
+
+def test_no_domain(host):
+    host.bridge()
+    host.run(network(domain=""))
+    lease = host.client(MAC_A).dhcp()
+    assert lease["hostname"] == "web1" and lease["ip"] == "10.0.0.3"
+
+
+def test_two_networks_each_hear_unicast(host):
+    """A release is unicast: with sockets that are not bound to the interface it reaches any process."""
+    subnets = {f"br{n}": f"10.0.{n}" for n in range(4)}
+    for name, subnet in subnets.items():
+        host.bridge(name, f"{subnet}.1/24")
+    wanted = [network(name, subnet, hosts=[reservation(address=f"{subnet}.3")]) for name, subnet in subnets.items()]
+    host.run(*wanted)
+    for name, subnet in subnets.items():
+        assert host.client(MAC_A, name).address() == f"{subnet}.3"
+    result = host.run(*[{**each, "hosts": []} for each in wanted])
+    assert set(result["instances"].values()) == {"reloaded"}
+    assert [host.leases(name) for name in subnets] == [[]] * 4
+
+
+# --- reload and restart ----------------------------------------------------------------------------------------------
+
+
+def test_new_reservation_is_a_reload(host):
+    host.bridge()
+    host.run(network())
+    pid = host.pid()
+    first, second = host.client(MAC_A), host.client(MAC_B)
+    assert first.address() == "10.0.0.3"
+    result = host.run(network(hosts=[reservation(), reservation(MAC_B, "10.0.0.4", "web2")]))
+    assert result["actions"] == ["reload br100: +1 reservation"] and result["instances"] == {"br100": "reloaded"}
+    assert host.pid() == pid
+    assert second.address() == "10.0.0.4"
+    assert sorted(host.leases()) == [(MAC_A, "10.0.0.3"), (MAC_B, "10.0.0.4")]
+
+
+def test_changed_configuration_is_a_restart_that_keeps_leases(host):
+    host.bridge()
+    host.run(network())
+    pid = host.pid()
+    client = host.client(MAC_A)
+    assert client.address() == "10.0.0.3"
+    result = host.run(network(domain="cloud.example.org"))
+    assert result["actions"] == ["restart br100: its configuration changes"]
+    assert host.pid() not in (pid, None) and not proc_lives(pid)
+    assert host.leases() == [(MAC_A, "10.0.0.3")]
+    assert client.dhcp()["domain"] == "cloud.example.org"
+
+
+def test_operator_file_counts_by_its_content(host):
+    host.bridge()
+    wanted = network(config_file=host.extra("dhcp-option=tag:blue,42,10.0.0.7\n"))
+    host.run(wanted)
+    pid = host.pid()
+    assert not host.run(wanted)["changed"]
+    assert host.client(MAC_A).dhcp()["ntpsrv"] == "10.0.0.7"
+    host.extra("dhcp-option=tag:blue,42,10.0.0.8\n")
+    assert host.run(wanted)["instances"] == {"br100": "restarted"}
+    assert host.pid() != pid
+    assert host.clients[0].dhcp()["ntpsrv"] == "10.0.0.8"
+
+
+@pytest.mark.parametrize("change", [{"domain": "other"}, {}], ids=["running", "new"])
+def test_broken_operator_file_changes_nothing(host, change):
+    host.bridge()
+    host.bridge("br101", "10.0.1.1/24")
+    if change:
+        host.run(network())
+    before = host.picture() if change else None
+    pid = host.pid()
+    bad = host.extra("strict-order\nno-such-thing=1\n")
+    for check in (True, False):
+        with pytest.raises(InputError, match="br100: .*bad option at line 2 of .*extra.conf"):
+            host.run(network(config_file=bad, **change), network("br101", "10.0.1", hosts=[]), check_mode=check)
+    if change:
+        assert host.picture() == before and host.pid() == pid
+    else:
+        assert not os.path.exists(host.paths.conf)
+
+
+def test_missing_operator_file(host):
+    host.bridge()
+    wanted = network(config_file="/no/such/file")
+    with pytest.raises(InputError, match="config_file /no/such/file is not there"):
+        host.run(wanted)
+    assert host.run(wanted, check_mode=True)["warnings"]
+
+
+def test_bad_option_is_found_before_it_is_written(host):
+    host.bridge()
+    host.run(network())
+    before = host.picture()
+    with pytest.raises(InputError, match="br100: dnsmasq: bad IPv4 address"):
+        host.run(network(options=[{"option": 42, "value": "10.0.0.300.1"}]))
+    assert host.picture() == before
+
+
+# --- doing nothing ---------------------------------------------------------------------------------------------------
+
+
+def test_no_change_touches_nothing(host, monkeypatch):
+    host.bridge()
+    log = f"{host.root}/log"
+    extra = host.extra(f"log-facility={log}\nlog-dhcp\n")
+    wanted = network(config_file=extra, names=[{"address": "10.0.0.9", "hostname": "x"}])
+    host.run(wanted)
+    assert host.client(MAC_A).address() == "10.0.0.3"
+    before, pid, times = host.picture(), host.pid(), file_times(host)
+    with open(log, encoding="utf-8") as handle:
+        logged = handle.read()
+
+    def forbidden(*arguments, **named):
+        raise AssertionError(f"called with {arguments}")
+
+    for name in ("run", "Popen"):
+        monkeypatch.setattr(subprocess, name, forbidden)
+    monkeypatch.setattr(os, "kill", forbidden)
+    for check in (False, True):
+        result = host.run(wanted, check_mode=check)
+        assert result == {
+            "changed": False, "actions": [], "instances": {"br100": "unchanged"}, "diff": [], "warnings": [],
+        }
+    monkeypatch.undo()
+    assert host.picture() == before and host.pid() == pid and file_times(host) == times
+    with open(log, encoding="utf-8") as handle:
+        assert handle.read() == logged
+
+
+def file_times(host):
+    return {
+        os.path.join(folder, name): os.stat(os.path.join(folder, name)).st_mtime_ns
+        for folder, _folders, names in os.walk(host.root) for name in [*names, "."]
+    }
+
+
+def test_check_mode_predicts_and_writes_nothing(host):
+    host.bridge()
+    host.bridge("br101", "10.0.1.1/24")
+    ladder = (
+        [network()],
+        [network(hosts=[reservation(MAC_B)])],
+        [network(domain="other"), network("br101", "10.0.1", hosts=[])],
+        [],
+    )
+    for step in ladder:
+        before = sorted(file_times(host).items())
+        predicted = host.run(*step, check_mode=True)
+        assert sorted(file_times(host).items()) == before
+        assert host.run(*step) == predicted
+        assert not host.run(*step, check_mode=True)["changed"]
+
+
+# --- leases that stand in the way ------------------------------------------------------------------------------------
+
+
+def test_address_goes_to_another_mac_at_once(host):
+    host.bridge()
+    host.run(network())
+    old, new = host.client(MAC_A), host.client(MAC_B)
+    assert old.address() == "10.0.0.3"
+    result = host.run(network(hosts=[reservation(MAC_B, "10.0.0.3")]))
+    assert result["actions"] == [
+        "reload br100: +1 reservation, -1 reservation", f"release 10.0.0.3 of {MAC_A} on br100",
+    ]
+    assert host.leases() == []
+    assert new.address() == "10.0.0.3"
+    assert old.dhcp(tries=2) is None
+
+
+def test_address_moves_with_a_restart(host):
+    host.bridge()
+    host.run(network())
+    assert host.client(MAC_A).address() == "10.0.0.3"
+    host.run(network(hosts=[reservation(MAC_B, "10.0.0.3")], domain="other"))
+    assert host.leases() == []
+    assert host.client(MAC_B).address() == "10.0.0.3"
+
+
+def test_same_mac_moves_to_another_address(host):
+    host.bridge()
+    host.run(network())
+    client = host.client(MAC_A)
+    assert client.address() == "10.0.0.3"
+    host.run(network(hosts=[reservation(address="10.0.0.7")]))
+    assert client.address() == "10.0.0.7"
+
+
+def test_one_process_a_stale_lease_only(host, monkeypatch):
+    host.bridge()
+    hosts = [reservation(mac, f"10.0.0.{n}") for n, mac in enumerate((MAC_A, MAC_B, MAC_C), 3)]
+    host.run(network(hosts=hosts))
+    for mac in (MAC_A, MAC_B, MAC_C):
+        assert host.client(mac).address()
+    calls = []
+    real = service.call
+    monkeypatch.setattr(service, "call", lambda arguments, text=None: calls.append(arguments) or real(arguments, text))
+    host.run(network(hosts=hosts[:1]))
+    assert [call[1:4] for call in calls] == [("br100", "10.0.0.4", MAC_B), ("br100", "10.0.0.5", MAC_C)]
+    assert host.leases() == [(MAC_A, "10.0.0.3")]
+
+
+def test_missing_dhcp_release_is_said_before_anything_is_written(host, monkeypatch):
+    host.bridge()
+    host.run(network())
+    assert host.client(MAC_A).address()
+    before = host.picture()
+    real = service.program
+    monkeypatch.setattr(service, "program", lambda name: None if name == "dhcp_release" else real(name))
+    with pytest.raises(HostError, match="dhcp_release is not installed.*dnsmasq-utils"):
+        host.run(network(hosts=[]))
+    assert host.picture() == before
+    assert host.run(network(hosts=[]), check_mode=True)["warnings"]
+    host.run(network(domain="other"))
+
+
+# --- repair ----------------------------------------------------------------------------------------------------------
+
+
+def test_dead_process_is_started(host):
+    host.bridge()
+    host.run(network())
+    assert host.client(MAC_A).address()
+    kill_and_wait(host.pid())
+    result = host.run(network())
+    assert result["actions"] == ["start dnsmasq for br100: its process has ended"]
+    assert host.pid() and host.leases() == [(MAC_A, "10.0.0.3")]
+    assert not host.run(network())["changed"]
+
+
+def kill_and_wait(pid):
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and proc_lives(pid):
+        time.sleep(0.01)
+    assert not proc_lives(pid)
+
+
+def proc_lives(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as handle:
+            return bool(handle.read())
+    except FileNotFoundError:
+        return False
+
+
+def test_foreign_process_in_the_pid_file_is_left_alone(host):
+    host.bridge()
+    host.run(network())
+    own = host.pid()
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        kill_and_wait(own)
+        with open(host.paths.pid("br100"), "w", encoding="ascii") as handle:
+            handle.write(f"{other.pid}\n")
+        host.run()
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_files_changed_by_hand_are_put_back(host):
+    host.bridge()
+    host.run(network())
+    with open(host.paths.file("br100", "hosts"), "a", encoding="ascii") as handle:
+        handle.write("junk\n")
+    assert host.run(network())["actions"] == ["reload br100: -1 reservation"]
+    os.chmod(host.paths.file("br100", "hosts"), 0o600)
+    assert host.run(network())["actions"] == ["reload br100: its files become readable"]
+    assert not host.run(network())["changed"]
+
+
+def test_bridge_made_anew_is_heard_again(host):
+    """dnsmasq sees to that by itself: nothing of ours has to notice."""
+    host.bridge()
+    host.run(network())
+    ip("link", "delete", "br100")
+    host.bridge()
+    assert host.client(MAC_A).address() == "10.0.0.3"
+    assert not host.run(network())["changed"]
+
+
+def test_files_can_be_read_without_privileges(host):
+    host.bridge()
+    old = os.umask(0o077)
+    try:
+        host.run(network())
+        host.run(network(hosts=[reservation(), reservation(MAC_B, "10.0.0.4")]))
+    finally:
+        os.umask(old)
+    assert host.client(MAC_B).address() == "10.0.0.4"
+
+
+# --- purge -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_planned_goes(host):
+    for n in range(3):
+        host.bridge(f"br{n}", f"10.0.{n}.1/24")
+    networks = [network(f"br{n}", f"10.0.{n}", hosts=[reservation(address=f"10.0.{n}.3")]) for n in range(3)]
+    host.run(*networks)
+    pids = [host.pid(f"br{n}") for n in range(3)]
+    assert host.client(MAC_A, "br0").address()
+    result = host.run(networks[1])
+    assert result["actions"] == [f"stop dnsmasq for br{n} and remove its files and leases" for n in (0, 2)]
+    assert result["instances"] == {"br0": "stopped", "br1": "unchanged", "br2": "stopped"}
+    assert [proc_lives(pid) for pid in pids] == [False, True, False]
+    assert os.listdir(host.paths.conf) == ["br1"] and os.listdir(host.paths.run) == ["br1.pid"]
+    assert os.listdir(host.paths.state) == ["br1.leases"]
+    host.run()
+    assert not any(os.listdir(folder) for folder in (host.paths.conf, host.paths.run, host.paths.state))
+    assert not host.run()["changed"]
+
+
+def test_process_that_does_not_listen_to_sigterm(host, monkeypatch):
+    host.bridge()
+    host.run(network())
+    pid = host.pid()
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(service, "STOP_WAIT", 0.2)
+    host.run()
+    assert not proc_lives(pid)
+
+
+def test_foreign_files_and_dnsmasq_stay(host):
+    host.bridge()
+    host.bridge("br101", "10.0.1.1/24")
+    pid_file = f"{host.root}/foreign.pid"
+    subprocess.run(
+        ["dnsmasq", "--conf-file=/dev/null", "--bind-interfaces", "--except-interface=lo", "--interface=br101",
+         f"--pid-file={pid_file}", f"--dhcp-leasefile={host.root}/foreign", "--dhcp-range=10.0.1.2,10.0.1.9"], check=True,
+    )
+    with open(pid_file, encoding="ascii") as handle:
+        foreign = int(handle.read())
+    try:
+        host.run(network())
+        host.run()
+        assert proc_lives(foreign)
+    finally:
+        kill_and_wait(foreign)
+
+
+# --- failures --------------------------------------------------------------------------------------------------------
+
+
+def test_one_network_that_cannot_start_does_not_stop_the_others(host):
+    host.bridge()
+    host.bridge("br103", "10.0.3.1/24")
+    wanted = [
+        network(), network("br101", "10.0.1", hosts=[]), network("br103", "10.0.3", listen_address="10.0.3.2", hosts=[])
+    ]
+    result, failed = driver.run({"instances": wanted}, paths=host.paths)
+    assert "br101: dnsmasq: failed to create listening socket for 10.0.1.1: Cannot assign requested address" in failed
+    assert "br103: dnsmasq: failed to create listening socket for 10.0.3.2: Cannot assign requested address" in failed
+    assert "br100" not in failed and result["changed"]
+    assert host.client(MAC_A).address() == "10.0.0.3"
+    host.bridge("br101", "10.0.1.1/24")
+    ip("address", "add", "10.0.3.2/24", "dev", "br103")
+    pid = host.pid()
+    assert host.run(*wanted)["instances"] == {"br100": "unchanged", "br101": "started", "br103": "started"}
+    assert host.pid() == pid
+
+
+def test_two_networks_change_places(host, monkeypatch):
+    monkeypatch.setattr(service.Direct, "at_once", 1)
+    host.bridge()
+    host.bridge("br101", "10.0.1.1/24")
+    host.run(network(), network("br101", "10.0.1", hosts=[]))
+    for name, old, new in (("br100", "10.0.0.1/24", "10.0.1.1/24"), ("br101", "10.0.1.1/24", "10.0.0.1/24")):
+        ip("address", "del", old, "dev", name)
+        ip("address", "add", new, "dev", name)
+    host.run(network("br100", "10.0.1", hosts=[]), network("br101", "10.0.0", hosts=[]))
+    assert host.pid("br100") and host.pid("br101")
+
+
+# --- killed anywhere, run again --------------------------------------------------------------------------------------
+
+
+def killed_after(host, k, instances):
+    """Run in a child that is killed right after step k; whether there was a step k."""
+    child = os.fork()
+    if not child:
+        count = [0]
+
+        def step(_name):
+            if count[0] == k:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count[0] += 1
+
+        status = 1
+        with contextlib.suppress(BaseException):
+            driver.run({"instances": list(instances)}, paths=host.paths, step=step)
+            status = 0
+        os._exit(status)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+CHANGES = {
+    "reload": lambda: [network(hosts=[reservation(MAC_B, "10.0.0.3")])],
+    "restart": lambda: [
+        network(domain="other", hosts=[reservation(MAC_B, "10.0.0.3")], names=[{"address": "10.0.0.9", "hostname": "x"}])
+    ],
+    "purge": list,
+    "another": lambda: [network("br101", "10.0.1", hosts=[reservation(MAC_B, "10.0.1.3")])],
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_killed_after_any_step(host, kind):
+    host.bridge()
+    host.bridge("br101", "10.0.1.1/24")
+    start, goal = [network()], CHANGES[kind]()
+    host.run(*start)
+    client = host.client(MAC_A)
+    host.run(*goal)
+    expected = host.picture()
+    for k in range(100):
+        host.run()
+        host.run(*start)
+        assert client.address() == "10.0.0.3"
+        if not killed_after(host, k, goal):
+            break
+        host.run(*goal)
+        assert host.picture() == expected, f"killed after step {k}"
+        assert not host.run(*goal)["changed"]
+        assert_process_has_loaded(host, goal)
+    assert k >= 3
+
+
+def assert_process_has_loaded(host, goal):
+    """The new owner gets the address: what the process has in its memory is what the files say."""
+    for each in goal:
+        owner = host.client(each["hosts"][0]["mac"], each["interface"])
+        lease = owner.dhcp()
+        owner.end()
+        assert lease is not None and lease["ip"] == each["hosts"][0]["address"] and lease["domain"] == each["domain"]
+
+
+def test_a_half_written_mark_asks_for_a_restart(host):
+    host.bridge()
+    host.run(network())
+    pid = host.pid()
+    with open(host.paths.pending("br100"), "w", encoding="ascii"):
+        pass
+    assert host.run(network())["instances"] == {"br100": "restarted"}
+    assert host.pid() != pid
+
+
+# --- two runs at once ------------------------------------------------------------------------------------------------
+
+
+def test_second_run_waits_and_says_so(host):
+    host.bridge()
+    host.run(network())
+    with open(host.paths.lock, "w", encoding="ascii") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(HostError, match="another run is at work"):
+            host.run(network(domain="other"), lock_wait=0.2)
+        # Looking needs no lock.
+        assert host.run(network(domain="other"), check_mode=True)["changed"]
+    host.run(network(domain="other"))
+
+
+def test_two_runs_at_once(host):
+    for n in range(4):
+        host.bridge(f"br{n}", f"10.0.{n}.1/24")
+    networks = [network(f"br{n}", f"10.0.{n}", hosts=[]) for n in range(4)]
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if not child:
+            status = 1
+            with contextlib.suppress(BaseException):
+                host.run(*networks)
+                status = 0
+            os._exit(status)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+    assert not host.run(*networks)["changed"]
+    assert all(host.pid(f"br{n}") for n in range(4))
