@@ -1,0 +1,67 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Host plans against what the hosts said of their links, before anything is written anywhere.
+
+Private to the collection; may change at any time.
+"""
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from . import links
+from .errors import HostError, InputError
+
+Report = t.Dict[str, t.Any]
+
+
+def report(state: links.State, duties: links.Duties) -> Report:
+    """What a host says of itself, as values that travel as JSON."""
+    return {
+        "links": [dataclasses.asdict(link) for link in state.links.values()],
+        "carried": dict(duties.carried),
+        "reached_by": sorted(duties.reached_by),
+        "route_sources": sorted(list(source) for source in duties.route_sources),
+    }
+
+
+def check(plans: t.Mapping[str, t.Any], reports: t.Mapping[str, Report]) -> None:
+    """InputError naming each host whose links cannot be made as planned. Hosts without a report are not checked."""
+    problems = []
+    for host, plan in plans.items():
+        if host in reports:
+            problems += [f"host {host!r}: {problem}" for problem in _problems(plan, reports[host])]
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def _problems(plan: t.Any, said: Report) -> list[str]:
+    state, duties = _read(said)
+    problems = []
+    public = plan["packet_filter"]["public_interface"]
+    if public is not None and public not in state.links:
+        problems.append(f"nova_public_interface {public!r} is not there; its interfaces are {_names(state)}")
+    # Settings are the host's to look up: only it knows which of them its kernel has.
+    want = dataclasses.replace(links.parse(plan["links"]), sysctl=())
+    try:
+        links.guard(links.compare(want, state), duties)
+    except HostError as error:
+        problems += str(error).splitlines()
+    return problems
+
+
+def _read(said: Report) -> tuple[links.State, links.Duties]:
+    found = {}
+    for entry in said["links"]:
+        addresses = [links.Address(**address) for address in entry["addresses"]]
+        found[entry["name"]] = links.Link(**{**entry, "addresses": addresses})
+    duties = links.Duties(
+        said["carried"], frozenset(said["reached_by"]), frozenset((name, local) for name, local in said["route_sources"])
+    )
+    return links.State(found), duties
+
+
+def _names(state: links.State) -> str:
+    return ", ".join(sorted(link.name for link in state.links.values() if not link.loopback)) or "none"

@@ -1,0 +1,76 @@
+#!/usr/bin/python
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_info
+short_description: Read the links of a host and what it needs of them
+description:
+  - Reads interfaces, addresses and routes from the kernel, so that the network controller can check the plans of the
+    hosts before anything is written.
+  - Needs nothing but the host's Python, so it works before the first package is installed.
+author:
+  - tenantnet.nova contributors (@tenantnet)
+extends_documentation_fragment:
+  - tenantnet.nova.attributes
+attributes:
+  check_mode:
+    support: full
+    details: The module never changes anything.
+  diff_mode:
+    support: N/A
+    details: The module never changes anything.
+  idempotent:
+    support: full
+options:
+  connection_address:
+    description: The address by which the controller reaches the host, beside what the connection itself tells.
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Read the links of the host
+  tenantnet.nova.host_info:
+    connection_address: "{{ ansible_host | default(omit) }}"
+  register: host_info_result
+"""
+
+RETURN = r"""
+links:
+  description:
+    - C(links) lists the interfaces with their kind, MAC address, MTU, master, alias and addresses.
+    - C(carried) says which interfaces carry the default route or the connection.
+    - C(reached_by) lists the addresses by which the host is reached.
+    - C(route_sources) pairs interfaces with addresses that routes name as their source.
+  returned: success
+  type: dict
+  sample: {links: [{name: eth0, mtu: 1500}], carried: {eth0: the default route via 192.0.2.1}, reached_by: [192.0.2.11]}
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.tenantnet.nova.plugins.module_utils import _front
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import links, preflight
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink
+
+
+def look(connection_address: str | None) -> dict[str, t.Any]:
+    if connection_address is not None:
+        connection_address = links.parse_address(connection_address, "connection_address")
+    state = netlink.read()
+    duties = netlink.read_duties(state, connection_address)
+    return {"changed": False, "links": preflight.report(state, duties)}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={"connection_address": {"type": "str"}}, supports_check_mode=True)
+    _front.run(module, lambda: look(module.params["connection_address"]))
+
+
+if __name__ == "__main__":
+    main()
