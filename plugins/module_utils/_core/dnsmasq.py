@@ -35,6 +35,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}\Z")
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}\Z")
 _DOMAIN_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\Z")
+#: Options whose value is checked here; of others dnsmasq knows what they take.
+_CHECKED_OPTIONS = (3, 26)
 # dnsmasq reads '"' and '\' as quoting and '#' as the beginning of a comment.
 _OPTION_VALUE = re.compile(r"[!$-\[\]-~](?:[ !$-\[\]-~]*[!$-\[\]-~])?\Z")
 _PATH = re.compile(r"/[A-Za-z0-9_./@%+=:~-]*[A-Za-z0-9_@%+=~-]\Z")
@@ -538,6 +540,18 @@ def compare(want: Instance, files: t.Mapping[str, str], have: Have) -> Change:
         name=want.name, process=process, reason=reason, write=write, remove=remove,
         enable=not have.enabled, release=have.stale,
     )
+
+
+def wants_test(instance: Instance, change: Change) -> bool:
+    """Whether dnsmasq itself is to look at the configuration before it is written.
+
+    It is where an operator's words stand in it, and where a process that runs would be stopped for it. For the others,
+    of which every word was checked here, the look would cost nearly as much as the start.
+    """
+    if CONF not in change.write and OPTS not in change.write:
+        return False
+    free = instance.config_file is not None or any(each.option not in _CHECKED_OPTIONS for each in instance.options)
+    return free or change.process == RESTART
 
 
 def _process(write: t.Mapping[str, str], remove: t.Sequence[str], have: Have) -> tuple[str, str]:

@@ -298,8 +298,8 @@ def _refused(work: Work, paths: core.Paths, skip: set[str]) -> dict[str, str]:
         return {}
     calls = {}
     for change in work.changes:
-        if change.name not in skip and (core.CONF in change.write or core.OPTS in change.write):
-            each = work.instances[change.name]
+        each = work.instances[change.name]
+        if change.name not in skip and core.wants_test(each, change):
             conf = core.render(each, paths, "")[core.CONF]
             calls[change.name] = ((binary, "--test", "--conf-file=-"), core.testable(each, conf))
     return {name: first_line(said) for name, (status, said) in service.call_all(calls).items() if status}

@@ -1,0 +1,326 @@
+"""The dnsmasq section of a plan: what is refused, what the files say, what a host has to do."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import dnsmasq as core
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
+
+PATHS = core.Paths.under()
+FULL = {
+    "name": "br100", "network": "blue", "interface": "br100", "listen_address": "10.0.0.1", "dhcp_start": "10.0.0.2",
+    "netmask": "255.255.255.0", "lease_time": 86400, "lease_max": 256, "domain": "novalocal",
+    "servers": ["192.0.2.53", "2001:db8::53"], "config_file": "/etc/nova-extra.conf",
+    "hosts": [
+        {"mac": "FA:16:3E:01:02:0C", "hostname": "web10", "address": "10.0.0.10"},
+        {"mac": "fa:16:3e:01:02:03", "hostname": "web1", "address": "10.0.0.3"},
+    ],
+    "options": [{"option": 26, "value": "1450"}, {"option": 3, "value": "10.0.0.1"}],
+    "names": [
+        {"address": "10.0.0.100", "hostname": "far2"},
+        {"address": "10.0.0.9", "hostname": "far1"},
+    ],
+}
+
+
+def item(**change):
+    return {**FULL, **change}
+
+
+def parsed(**change):
+    return core.parse({"instances": [item(**change)]})[0]
+
+
+def rendered(**change):
+    return core.render(parsed(**change), PATHS, "abc")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_whole_configuration():
+    assert rendered()["dnsmasq.conf"] == """\
+# Written by tenantnet.nova; changes by hand do not last.
+strict-order
+bind-interfaces
+except-interface=lo
+interface=br100
+listen-address=10.0.0.1
+dhcp-range=set:blue,10.0.0.2,static,255.255.255.0,86400s
+dhcp-lease-max=256
+dhcp-hostsfile=/etc/tenantnet/dnsmasq/br100/hosts
+dhcp-optsfile=/etc/tenantnet/dnsmasq/br100/opts
+no-hosts
+domain=novalocal
+addn-hosts=/etc/tenantnet/dnsmasq/br100/names
+no-resolv
+server=192.0.2.53
+server=2001:db8::53
+pid-file=/run/tenantnet/dnsmasq/br100.pid
+dhcp-leasefile=/var/lib/tenantnet/dnsmasq/br100.leases
+# content of config_file: abc
+conf-file=/etc/nova-extra.conf
+"""
+
+
+def test_the_other_files():
+    files = rendered()
+    assert files["hosts"] == (
+        "fa:16:3e:01:02:03,web1.novalocal,10.0.0.3\nfa:16:3e:01:02:0c,web10.novalocal,10.0.0.10\n"
+    )
+    assert files["opts"] == "3,10.0.0.1\n26,1450\n"
+    assert files["names"] == "10.0.0.9\tfar1.novalocal\n10.0.0.100\tfar2.novalocal\n"
+
+
+def test_what_is_empty_leaves_no_line():
+    files = rendered(domain="", servers=[], config_file=None, hosts=[], options=[], names=[])
+    for word in ("domain", "addn-hosts", "no-resolv", "server", "conf-file"):
+        assert not re.search(f"^{word}", files["dnsmasq.conf"], re.MULTILINE)
+    assert (files["hosts"], files["opts"]) == ("", "") and "names" not in files
+
+
+def test_empty_domain_leaves_no_dot():
+    files = rendered(domain="")
+    assert ",web1,10.0.0.3\n" in files["hosts"] and "\tfar1\n" in files["names"]
+
+
+def test_optional_keys_may_be_left_out():
+    short = {key: value for key, value in FULL.items() if key not in core._INSTANCE_OPTIONAL}
+    assert core.parse({"instances": [short]})[0].hosts == ()
+
+
+def test_bare_option_suppresses():
+    assert rendered(options=[{"option": 3, "value": ""}])["opts"] == "3\n"
+
+
+def test_long_host_name_is_shortened_as_nova_did():
+    name = "ab" + "c" * 10 + "d" * 60
+    files = rendered(hosts=[{"mac": "fa:16:3e:01:02:03", "hostname": name, "address": "10.0.0.3"}])
+    assert f",ab-{'d' * 60}.novalocal," in files["hosts"]
+
+
+@pytest.mark.parametrize(("label", "tag"), [
+    ("blue", "blue"), ("a b,c", "a-b-c"), ("x\ndhcp-script=/bin/sh", "x-dhcp-script-bin-sh"), ("\u00e4", "network"),
+    ("!#\"", "network"), ("a_b-9", "a_b-9"),
+])
+def test_tag(label, tag):
+    assert core.tag(label) == tag
+    assert f"set:{tag}," in rendered(network=label)["dnsmasq.conf"]
+
+
+@given(st.text(min_size=1))
+def test_no_label_adds_a_line(label):
+    lines = rendered(network=label)["dnsmasq.conf"].splitlines()
+    assert len(lines) == 20 and re.fullmatch(r"dhcp-range=set:[A-Za-z0-9_-]+,10\.0\.0\.2,static,.*", lines[6])
+
+
+@given(st.permutations(FULL["hosts"]), st.permutations(FULL["options"]), st.permutations(FULL["names"]))
+def test_order_of_the_plan_does_not_count(hosts, options, names):
+    assert rendered(hosts=hosts, options=options, names=names) == rendered()
+
+
+def test_instances_are_ordered_by_name():
+    plan = {"instances": [
+        item(name="b", interface="b"), item(name="a", interface="a", listen_address="10.0.0.200"),
+    ]}
+    assert [each.name for each in core.parse(plan)] == ["a", "b"]
+
+
+def test_options_are_given_to_the_test():
+    text = core.testable(parsed(), rendered()["dnsmasq.conf"])
+    assert text.endswith("dhcp-option=3,10.0.0.1\ndhcp-option=26,1450\n")
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+HOST = FULL["hosts"][1]
+BAD = [
+    ({"name": "../x"}, r"instances\[0\]\.name: '\.\./x' cannot name"),
+    ({"name": "a b"}, r"name: 'a b' cannot name"),
+    ({"name": ".hidden"}, r"name"),
+    ({"name": "a\n"}, r"name"),
+    ({"name": ""}, r"name"),
+    ({"name": 7}, r"name"),
+    ({"network": ""}, r"network: '' is not a text of at least one character"),
+    ({"network": None}, r"network"),
+    ({"interface": "br100,lo"}, r"interface: 'br100,lo' cannot be given to dnsmasq"),
+    ({"interface": "br*"}, r"interface"),
+    ({"interface": "br\n1"}, r"interface"),
+    ({"interface": "averyveryverylongname"}, r"interface: .* at most 15"),
+    ({"listen_address": "10.0.0.256"}, r"listen_address: '10\.0\.0\.256' is not an IPv4 address"),
+    ({"listen_address": 167772161}, r"listen_address"),
+    ({"listen_address": "10.0.0.1\nport=5"}, r"listen_address"),
+    ({"dhcp_start": "10.0.1.2"}, r"dhcp_start: 10\.0\.1\.2 is outside of 10\.0\.0\.0/24"),
+    ({"netmask": "255.0.255.0"}, r"netmask: '255\.0\.255\.0' is not a netmask"),
+    ({"netmask": "0.0.0.255"}, r"netmask"),
+    ({"netmask": 24}, r"netmask"),
+    ({"lease_time": 0}, r"lease_time: 0 is not a whole number from 1"),
+    ({"lease_time": "1d"}, r"lease_time"),
+    ({"lease_time": True}, r"lease_time"),
+    ({"lease_max": 2.5}, r"lease_max"),
+    ({"domain": "a b"}, r"domain: 'a b' is not a domain"),
+    ({"domain": ".x"}, r"domain"),
+    ({"domain": "x\ndhcp-script=/bin/sh"}, r"domain"),
+    ({"domain": "x\n"}, r"domain"),
+    ({"servers": "192.0.2.53"}, r"servers: '192\.0\.2\.53' is not a list"),
+    ({"servers": ["dns.example.org"]}, r"servers\[0\]: 'dns\.example\.org' is not the address of a name server"),
+    ({"servers": ["fe80::1%eth0\n"]}, r"servers\[0\]"),
+    ({"servers": ["192.0.2.53", "192.0.2.53"]}, r"servers\[1\]\.address: '192\.0\.2\.53' is that of .*servers\[0\]"),
+    ({"config_file": "extra.conf"}, r"config_file: 'extra\.conf' is not the full path"),
+    ({"config_file": "/etc/a\nb"}, r"config_file"),
+    ({"config_file": "/etc/a b"}, r"config_file"),
+    ({"config_file": "/etc/"}, r"config_file"),
+    ({"hosts": [{**HOST, "mac": "fa:16:3e:01:02"}]}, r"hosts\[0\]\.mac: 'fa:16:3e:01:02' is not a MAC address"),
+    ({"hosts": [{**HOST, "mac": "fa:16:3e:01:02:03\n"}]}, r"hosts\[0\]\.mac"),
+    ({"hosts": [{**HOST, "address": "10.0.1.3"}]}, r"hosts\[0\]\.address: 10\.0\.1\.3 is outside"),
+    ({"hosts": [{**HOST, "address": "10.0.0.1"}]}, r"hosts\[0\]\.address: 10\.0\.0\.1 is the address that dnsmasq itself"),
+    ({"hosts": [{**HOST, "hostname": "a,b"}]}, r"hosts\[0\]\.hostname: 'a,b' is not a host name"),
+    ({"hosts": [{**HOST, "hostname": "a\nb"}]}, r"hosts\[0\]\.hostname"),
+    ({"hosts": [HOST, {**HOST, "address": "10.0.0.4"}]}, r"hosts\[1\]\.mac: 'fa:16:3e:01:02:03' is that of .*hosts\[0\]"),
+    ({"hosts": [HOST, {**HOST, "mac": "fa:16:3e:01:02:04"}]}, r"hosts\[1\]\.address: '10\.0\.0\.3' is that of"),
+    ({"hosts": [HOST, {**HOST, "mac": HOST["mac"].upper(), "address": "10.0.0.5"}]}, r"hosts\[1\]\.mac"),
+    ({"hosts": [{**HOST, "vif": 1}]}, r"hosts\[0\]: unknown key 'vif'; known are mac, hostname, address"),
+    ({"hosts": [{"mac": HOST["mac"]}]}, r"hosts\[0\]: 'hostname' is missing"),
+    ({"hosts": ["x"]}, r"hosts\[0\]: 'x' is not a mapping"),
+    ({"options": [{"option": 0, "value": "1"}]}, r"options\[0\]\.option: 0 is not a whole number from 1 to 254"),
+    ({"options": [{"option": 255, "value": "1"}]}, r"options\[0\]\.option"),
+    ({"options": [{"option": "3", "value": "1"}]}, r"options\[0\]\.option"),
+    ({"options": [{"option": 42, "value": 5}]}, r"options\[0\]\.value: 5 is not a text"),
+    ({"options": [{"option": 42, "value": "a\nb"}]}, r"options\[0\]\.value"),
+    ({"options": [{"option": 42, "value": "a #b"}]}, r"options\[0\]\.value"),
+    ({"options": [{"option": 42, "value": 'a"b'}]}, r"options\[0\]\.value"),
+    ({"options": [{"option": 42, "value": " a"}]}, r"options\[0\]\.value"),
+    ({"options": [{"option": 3, "value": "x"}]}, r"options\[0\]\.value: 'x' is not an IPv4 address"),
+    ({"options": [{"option": 26, "value": "9"}]}, r"options\[0\]\.value: '9' is not an MTU"),
+    ({"options": [{"option": 3, "value": ""}] * 2}, r"options\[1\]\.option: '3' is that of"),
+    ({"names": [{"address": "10.0.0.9", "hostname": "a b"}]}, r"names\[0\]\.hostname"),
+    ({"names": [{"address": "10.0.0", "hostname": "a"}]}, r"names\[0\]\.address"),
+    ({"names": [{"address": "10.0.0.9", "hostname": "a"}] * 2}, r"names\[1\]: 'a' at 10\.0\.0\.9 stands there twice"),
+    ({"tag": "x"}, r"dnsmasq\.instances\[0\]: unknown key 'tag'"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD, ids=[str(change)[:60] for change, _ in BAD])
+def test_refused_with_its_place(change, message):
+    with pytest.raises(InputError, match=r"dnsmasq\.instances\[0\].*") as caught:
+        parsed(**change)
+    assert re.search(message, str(caught.value)) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("plan", "message"), [
+    (None, "dnsmasq: None is not a mapping"),
+    ([], r"dnsmasq: \[\] is not a mapping"),
+    ({}, "dnsmasq: 'instances' is missing"),
+    ({"instances": {}}, r"dnsmasq\.instances: \{\} is not a list"),
+    ({"instances": [1]}, r"dnsmasq\.instances\[0\]: 1 is not a mapping"),
+    ({"instances": [], "more": 1}, "dnsmasq: unknown key 'more'; known are instances"),
+    ({"instances": [{}]}, r"dnsmasq\.instances\[0\]: 'name' is missing"),
+])
+def test_refused_plan(plan, message):
+    with pytest.raises(InputError, match=message):
+        core.parse(plan)
+
+
+@pytest.mark.parametrize("key", ["name", "interface", "listen_address"])
+def test_two_instances_share_nothing(key):
+    other = item(name="br101", interface="br101", listen_address="10.0.0.200")
+    other[key] = FULL[key]
+    with pytest.raises(InputError, match=rf"dnsmasq\.instances\[1\]\.{key}: .* is that of dnsmasq\.instances\[0\] already"):
+        core.parse({"instances": [FULL, other]})
+
+
+# --- leases ----------------------------------------------------------------------------------------------------------
+
+LEASES = """\
+2000 fa:16:3e:01:02:03 10.0.0.3 web1 01:fa:16:3e:01:02:03
+2000 fa:16:3e:01:02:0c 10.0.0.11 * *
+1000 fa:16:3e:01:02:0d 10.0.0.12 gone *
+0 fa:16:3e:01:02:0e 10.0.0.13 ever ff:01
+2000 06-00:11:22:33:44:55 10.0.0.14 odd *
+duid 00:01
+200"""
+
+
+def test_stale_leases():
+    stale = core.stale_leases(parsed(), LEASES, 1500.0)
+    assert [(lease.mac, lease.address, lease.client_id) for lease in stale] == [
+        ("fa:16:3e:01:02:0c", "10.0.0.11", ""), ("fa:16:3e:01:02:0e", "10.0.0.13", "ff:01"),
+    ]
+    kept = core.without_leases(LEASES, stale)
+    assert kept.splitlines() == [line for n, line in enumerate(LEASES.splitlines()) if n not in (1, 3)]
+
+
+# --- comparing -------------------------------------------------------------------------------------------------------
+
+
+def have(**change):
+    return core.Have(**{"files": rendered(), "running": True, **change})
+
+
+def without(*files, **other):
+    return {**{file: text for file, text in rendered().items() if file not in files}, **other}
+
+
+@pytest.mark.parametrize(("state", "process", "written", "actions"), [
+    ({}, "unchanged", [], []),
+    ({"files": {}, "running": False}, "start", ["hosts", "opts", "names", "dnsmasq.conf"], ["start dnsmasq for br100"]),
+    ({"running": False}, "start", [], ["start dnsmasq for br100: its process has ended"]),
+    ({"files": without("hosts")}, "reload", ["hosts"], ["reload br100: +2 reservations"]),
+    ({"files": without("opts", opts="3\n26,1450\n")}, "reload", ["opts"], ["reload br100: +1 option, -1 option"]),
+    ({"files": without("names")}, "reload", ["names"], ["reload br100: +2 names"]),
+    ({"unreadable": frozenset(["hosts"])}, "reload", ["hosts"], ["reload br100: its files become readable"]),
+    ({"files": without("dnsmasq.conf")}, "restart", ["dnsmasq.conf"], ["restart br100: its configuration changes"]),
+    ({"files": without("hosts"), "pending": "restart"}, "restart", ["hosts"],
+     ["restart br100: an interrupted run left it to do"]),
+    ({"pending": "restart"}, "restart", [], ["restart br100: an interrupted run left it to do"]),
+    ({"pending": "reload"}, "reload", [], ["reload br100: an interrupted run left it to do"]),
+    ({"pending": "reload", "files": without("dnsmasq.conf")}, "restart", ["dnsmasq.conf"],
+     ["restart br100: its configuration changes"]),
+    ({"enabled": False}, "unchanged", [], ["start br100 at boot"]),
+    ({"stale": (core.Lease(0, "m", "10.0.0.3", ""),)}, "unchanged", [], ["release 10.0.0.3 of m on br100"]),
+])
+def test_compare(state, process, written, actions):
+    change = core.compare(parsed(), rendered(), have(**state))
+    assert (change.process, list(change.write), change.actions) == (process, written, actions)
+    assert change.empty == (not actions)
+
+
+def test_names_that_went_are_removed():
+    wanted = parsed(names=[])
+    change = core.compare(wanted, core.render(wanted, PATHS, "abc"), have())
+    assert change.remove == ("names",) and change.process == "restart"
+
+
+@pytest.mark.parametrize(("change", "running", "wants"), [
+    ({}, False, True),
+    ({"config_file": None}, False, False),
+    ({"config_file": None}, True, True),
+    ({"config_file": None, "options": [{"option": 42, "value": "10.0.0.7"}]}, False, True),
+])
+def test_dnsmasq_is_asked_where_it_is_worth_it(change, running, wants):
+    instance = parsed(**change)
+    difference = core.compare(instance, core.render(instance, PATHS, "new"), core.Have(files={}, running=running))
+    assert core.wants_test(instance, difference) == wants
+
+
+@pytest.mark.parametrize(("one", "other", "result"), [
+    ("reload", "restart", "restart"), ("restart", "reload", "restart"), ("reload", "unchanged", "reload"),
+])
+def test_stronger(one, other, result):
+    assert core.stronger(one, other) == result
+
+
+# --- systemd ---------------------------------------------------------------------------------------------------------
+
+
+def test_unit():
+    unit = core.render_unit(PATHS, "/usr/sbin/dnsmasq").splitlines()
+    for line in (
+        "Type=forking", "PIDFile=/run/tenantnet/dnsmasq/%i.pid", "RuntimeDirectory=tenantnet/dnsmasq",
+        "ExecStart=/usr/sbin/dnsmasq --conf-file=/etc/tenantnet/dnsmasq/%i/dnsmasq.conf", "Restart=on-failure",
+    ):
+        assert line in unit
