@@ -39,9 +39,6 @@ pivot_root . run/novalab/old-root
 umount -l /run/novalab/old-root
 rmdir /run/novalab/old-root
 
-# Children are reaped by the kernel: what this process becomes does not wait for orphans.
-trap '' CHLD
-
 if [ "$kind" != uml ]; then
   # Sysctls outside net.* belong to the machine, not to this host.
   mount --bind /proc/sys /proc/sys
@@ -67,7 +64,8 @@ systemd)
   set -- /lib/systemd/systemd --system --log-target=journal
   ;;
 *)
-  set -- sleep infinity
+  # Orphans are reaped by the kernel, as sleep does not wait for them. (dash would not hand the trap on.)
+  set -- bash -c "trap '' CHLD; exec sleep infinity"
   ;;
 esac
 echo ready
