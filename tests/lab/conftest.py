@@ -15,6 +15,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from lab import Lab, reap
+from lab.topology import Topology
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,7 +35,7 @@ def lab_factory(_machine: None):
     """``lab_factory(topology, name=None) -> Lab``: as many labs as wanted, taken down after the module's tests."""
     made: list[Lab] = []
 
-    def make(topology: str, name: str | None = None) -> Lab:
+    def make(topology: str | Topology, name: str | None = None) -> Lab:
         lab = Lab(name or f"test-{os.getpid()}-{len(made)}")
         made.append(lab)
         return lab.up(topology, owner=os.getpid())

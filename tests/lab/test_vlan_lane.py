@@ -10,7 +10,6 @@ import os
 import shutil
 
 import pytest
-
 from lab.lab import has_vlan
 
 pytestmark = [

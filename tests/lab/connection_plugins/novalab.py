@@ -88,7 +88,7 @@ class Connection(ConnectionBase):
                 return call_agent(directory, self.get_option("address"), command, data)
             argv = nsenter(first.pid, "/bin/sh", "-c", command)
             done = subprocess.run(argv, input=data, capture_output=True, check=False, env=ENVIRONMENT)
-            if done.returncode and not first.alive:
+            if done.returncode and first.ending:
                 raise HostOff(f"host {directory.name} was powered off meanwhile")
             return done.returncode, done.stdout, done.stderr
         except (HostOff, OSError) as error:

@@ -14,7 +14,7 @@ import subprocess
 import typing as t
 
 from . import cgroup
-from .errors import CommandFailed, LabError
+from .errors import CommandFailed, HostOff, LabError
 from .guest import TOOL, Guest
 from .life import BOOT, start
 from .process import ENVIRONMENT, Process, first_process, ip_batch, nsenter, write_json
@@ -68,6 +68,7 @@ class Host:
         """Switch a host on that is off: the disk is as it was, all else is new.  Raises LabError if it is on."""
         if self.is_on:
             raise LabError(f"host {self.name} is on already")
+        self._disconnect()  # it may have ended otherwise than by kill()
         self.power_on()
         self.wait()
 
@@ -141,9 +142,9 @@ class Host:
     # -- what another kind of host does differently ------------------------------------------------------------------
 
     def _run(self, argv: t.Sequence[str], input: str, timeout: float) -> subprocess.CompletedProcess[str]:
-        command = nsenter(first_process(self.directory).pid, *argv)
-        return subprocess.run(
-            command,
+        first = first_process(self.directory)
+        done = subprocess.run(
+            nsenter(first.pid, *argv),
             input=input,
             capture_output=True,
             text=True,
@@ -152,6 +153,9 @@ class Host:
             timeout=timeout,
             env=ENVIRONMENT,
         )
+        if done.returncode and first.ending:
+            raise HostOff(f"host {self.name} was powered off meanwhile")
+        return done
 
     def _unshare(self) -> list[str]:
         fresh = ["unshare", "--net"]

@@ -24,6 +24,7 @@ def start(mark: str, directory: pathlib.Path, unshare: list[str], arguments: lis
     """Start a first process under MARK and return it once it said that it is ready.  Raises LabError."""
     shell = ["sh", "-c", init, "sh", mark] if init else ["sh", str(BOOT / "host-init.sh"), mark]
     namespaces = ["--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--propagation", "private", "--"]
+    reap_children()
     with open(directory / "log", "ab") as log:
         outer = subprocess.Popen(
             [*unshare, *namespaces, *shell, *arguments],

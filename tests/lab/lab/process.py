@@ -23,6 +23,7 @@ import typing as t
 from .errors import HostOff, LabError
 
 CLONE_NEWNET = 0x40000000
+PF_EXITING = 0x4
 
 # What a login would give; nothing of the caller's own environment belongs into a host.
 ENVIRONMENT = {
@@ -44,15 +45,18 @@ class Process(t.NamedTuple):
     @classmethod
     def find(cls, pid: int) -> Process | None:
         """The live process PID; None where there is none, or only a zombie."""
-        try:
-            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        return None if fields[0] in "ZX" else cls(pid, int(fields[19]))
+        fields = _stat(pid)
+        return None if not fields or fields[0] in "ZX" else cls(pid, int(fields[19]))
 
     @property
     def alive(self) -> bool:
         return Process.find(self.pid) == self
+
+    @property
+    def ending(self) -> bool:
+        """Whether it is past its end, though the kernel may still be busy with what it leaves."""
+        fields = _stat(self.pid)
+        return not fields or int(fields[19]) != self.start or bool(int(fields[6]) & PF_EXITING)
 
     def kill(self, timeout: float = 20) -> None:
         """End it and return when it is gone; nothing happens if it is gone already."""
@@ -61,6 +65,14 @@ class Process(t.NamedTuple):
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         wait_until(lambda: not self.alive, timeout, f"process {self.pid} does not die")
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat that follow the name; empty if there is no such process."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def wait_until(condition: t.Callable[[], t.Any], timeout: float, problem: str, pause: float = 0.005) -> t.Any:
