@@ -1,0 +1,176 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A site under test: an example inventory on a lab, with the store, the plans and the guests that belong to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import typing as t
+
+import yaml
+
+from lab import Lab
+from lab.guest import Guest
+from lab.playbook import CHECKOUT, Result, environment
+
+SITE = CHECKOUT / "playbooks" / "site.yml"
+PLAN = CHECKOUT / "playbooks" / "plan.yml"
+
+
+class Site:
+    """The inventory of that name under inventories/, run on the lab; `change` overrides its variables."""
+
+    def __init__(self, lab: Lab, inventory: str, folder: pathlib.Path) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.inventory = CHECKOUT / "inventories" / inventory
+        self.store = folder / "store" / "nova.sqlite"
+        self.variables: dict[str, t.Any] = yaml.safe_load((self.inventory / "group_vars" / "all.yml").read_text())
+        self._overrides: dict[str, t.Any] = {"nova_state_url": f"sqlite:///{self.store}"}
+
+    def change(self, **variables: t.Any) -> None:
+        """Declare otherwise from now on."""
+        self.variables.update(variables)
+        self._overrides.update(variables)
+
+    def arguments(self) -> list[str]:
+        extra = self.folder / "extra.json"
+        extra.write_text(json.dumps(self._overrides))
+        return ["-i", str(self.inventory), "-e", f"@{extra}"]
+
+    def run(self, *arguments: str, check: bool = True, **options: t.Any) -> Result:
+        """Run the site playbook."""
+        return self.lab.playbook(SITE, *self.arguments(), *arguments, check=check, **options)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the site playbook in a process group of its own, to be killed as one."""
+        program = pathlib.Path(sys.executable).with_name("ansible-playbook")
+        return subprocess.Popen(
+            [program, "-i", self.lab.inventory_file, SITE, *self.arguments()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=CHECKOUT,
+            env=os.environ | environment(),
+            start_new_session=True,
+        )
+
+    def plans(self) -> dict[str, t.Any]:
+        """What plan.yml writes for a reviewer."""
+        self.lab.playbook(PLAN, *self.arguments(), "-e", f"plan_dir={self.folder}/plans")
+        return json.loads((self.folder / "plans" / "plans.json").read_text())
+
+    def boot_guests(self, plans: dict[str, t.Any]) -> dict[str, Guest]:
+        """Plug each planned instance into its host, as whoever provisions guests would, and let it ask for a lease."""
+        guests = {}
+        for host, plan in plans.items():
+            for instance in plan["instances"]:
+                port = instance["ports"][0]
+                guests[instance["name"]] = self.lab.host(host).guest_add(
+                    instance["name"], port["bridge"], port["mac"], device=port["device"]
+                )
+        return guests
+
+
+class Watch:
+    """What happens in a host while the block runs: netlink events, nftables events, and who is alive since when."""
+
+    def __init__(self, lab: Lab, host: str) -> None:
+        self.host = lab.host(host)
+        self._log = f"/run/watch-{time.monotonic_ns()}"
+
+    def __enter__(self) -> Watch:
+        self.before = self._look()
+        self.host.run(
+            [
+                "sh",
+                "-c",
+                f"ip monitor link address route >{self._log}.ip 2>&1 & echo $! >{self._log}.pids;"
+                f"nft monitor >{self._log}.nft 2>&1 & echo $! >>{self._log}.pids; sleep 0.3",
+            ]
+        )
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.host.run(["sh", "-c", f"sleep 0.3; kill $(cat {self._log}.pids)"])
+        self.after = self._look()
+        # An established lease or neighbour is the guests' doing, and none of these groups shows it.
+        self.events = self.host.run(["sh", "-c", f"cat {self._log}.ip {self._log}.nft"]).stdout
+
+    def _look(self) -> dict[str, str]:
+        """Files with their times and contents, processes with their start, rules with their counters' owners."""
+        commands = {
+            "files": "find /etc/tenantnet /var/lib/tenantnet /run/tenantnet -type f ! -name '*.leases' ! -name '*.lock'"
+            " -printf '%p %i %T@ %C@\\n' | sort",
+            "processes": "for p in $(pgrep dnsmasq); do echo $p $(cut -d' ' -f22 /proc/$p/stat); done",
+            "rules": "iptables-save | grep -v '^#' | sed 's/\\[.*//'",
+            "links": "ip -j link; ip -j addr show | tr -d ' '",
+        }
+        return {name: self.host.run(["sh", "-c", command], check=False).stdout for name, command in commands.items()}
+
+
+def snapshot(lab: Lab, host: str) -> dict[str, t.Any]:
+    """What a host has of the collection's making, without what legitimately differs between two equal hosts."""
+    at = lab.host(host)
+
+    def shell(command: str) -> str:
+        return at.run(["sh", "-c", command], check=False).stdout
+
+    links = json.loads(shell("ip -details -json addr show") or "[]")
+    return {
+        "links": sorted(
+            (
+                link["ifname"],
+                link.get("ifalias"),
+                link.get("master"),
+                link["mtu"],
+                link["address"],
+                sorted(f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"] if a["scope"] == "global"),
+                link.get("linkinfo", {}).get("info_kind"),
+                "UP" in link["flags"],
+            )
+            for link in links
+        ),
+        "rules": [
+            line.split(" [")[0] for line in shell("iptables-save; ip6tables-save").splitlines() if line[0] != "#"
+        ],
+        "files": shell("cd / && find etc/tenantnet -type f | sort | xargs -r grep -H ''"),
+        "leftovers": shell("find /etc/tenantnet /run/tenantnet /var/lib/tenantnet -name '.new-*'"),
+        "dnsmasq": sorted(shell("pgrep -a dnsmasq | cut -d' ' -f2-").splitlines()),
+        "forward": shell("cat /proc/sys/net/ipv4/ip_forward"),
+    }
+
+
+def wait_for(condition: t.Callable[[], bool], seconds: float = 5) -> bool:
+    """Whether the condition comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return condition()
+
+
+@contextlib.contextmanager
+def seen_sources(lab: Lab, port: int = 8080) -> t.Iterator[t.Callable[[], list[str]]]:
+    """A TCP server in the internet that notes where its clients come from."""
+    internet = lab.host("internet")
+    log = f"/run/clients-{time.monotonic_ns()}"
+    internet.run(
+        [
+            "sh",
+            "-c",
+            f"touch {log}; socat TCP-LISTEN:{port},fork,reuseaddr SYSTEM:'echo $SOCAT_PEERADDR >>{log}'"
+            f" >/dev/null 2>&1 & echo $! >{log}.pid",
+        ]
+    )
+    yield lambda: internet.run(["cat", log]).stdout.split()
+    internet.run(["sh", "-c", f"kill $(cat {log}.pid)"])
