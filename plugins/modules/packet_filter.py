@@ -61,7 +61,8 @@ options:
 notes:
   - Connections that are established are not disturbed. When rules change, packets meet either all old or all new
     rules of one table.
-  - Counters of a chain start anew when rules of that chain change. All others keep counting.
+  - Counters of a chain start anew when rules of that chain change. All others keep counting. The C(legacy) variant of
+    iptables itself also sets the counters of policies to zero with every change.
   - Works with both variants of iptables, C(nft) and C(legacy), whichever the host has selected. It warns when the
     tables of the other one hold chains of nova.
   - The IPv6 part is left out on a host whose kernel has no IPv6.

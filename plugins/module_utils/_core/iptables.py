@@ -159,10 +159,11 @@ def parse_save(text: str) -> dict[str, Table]:
     """Read the output of iptables-save without counters; Unreadable names a table that it could not print."""
     tables: dict[str, Table] = {}
     table = Table()
-    for line in text.splitlines():
+    # Not splitlines: a comment may hold characters that Python takes for the end of a line.
+    for line in text.split("\n"):
         if line.startswith("-A "):
             chain, _blank, rule = line[3:].partition(" ")
-            table.chains[chain].append(rule)
+            table.chains.setdefault(chain, []).append(rule)
         elif line.startswith(":"):
             chain, policy = line[1:].split(" ")[:2]
             table.chains[chain] = []

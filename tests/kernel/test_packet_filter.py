@@ -1,0 +1,589 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The packet filter in a fresh network namespace, by each variant of iptables that this machine has."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables as driver
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+PLAN = {
+    "public_interface": "eth2",
+    "routing_source_ip": "192.0.2.9",
+    "dmz_cidr": ["10.128.0.0/24"],
+    "force_snat_range": ["198.51.100.0/24", "0.0.0.0/0"],
+    "networks": [
+        {"label": "blue", "bridge": "br100", "cidr": "10.0.0.0/24", "gateway": True, "dhcp": True, "snat": True},
+        {"label": "red", "bridge": "br101", "cidr": "10.0.1.5/32", "gateway": False, "dhcp": True, "snat": False},
+    ],
+}
+NOTHING = {"networks": []}
+
+FOREIGN = r"""*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:MY-RULES - [0:0]
+:nova-networkx - [0:0]
+-A INPUT -p tcp -m tcp --dport 22 -m comment --comment "the way in -j nova-network-INPUT" -j ACCEPT
+-A OUTPUT -o lo -j ACCEPT
+-A FORWARD -j MY-RULES
+-A FORWARD -g nova-networkx
+-A MY-RULES -m comment --comment "say \"hello\"" -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN
+COMMIT
+*nat
+:DOCKER - [0:0]
+-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+COMMIT
+*mangle
+-A POSTROUTING -o eth9 -j MARK --set-xmark 0x1/0xffffffff
+COMMIT
+"""
+
+
+class Variant:
+    """One variant of iptables, called through wrappers that write down each call."""
+
+    def __init__(self, name, folder):
+        self.name = name
+        self.folder = folder
+        self.log = folder / "calls"
+        self.real = {}
+        for prefix in ("iptables", "ip6tables"):
+            for verb in ("save", "restore"):
+                real = shutil.which(f"{prefix}-{name}-{verb}", path="/usr/sbin:/sbin")
+                if real is None:
+                    pytest.skip(f"no {prefix}-{name}-{verb} here")
+                self.real[f"{prefix}-{verb}"] = real
+                self.wrap(f"{prefix}-{verb}")
+
+    def wrap(self, program, before=""):
+        """Make the program that the driver finds: log, do `before`, then become the real one."""
+        path = self.folder / program
+        path.write_text(f'#!/bin/sh\necho "{program} $*" >>{self.log}\n{before}\nexec {self.real[program]} "$@"\n')
+        path.chmod(0o755)
+
+    def calls(self):
+        """The calls since the last time, as the programs' names with --test where given."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return [line.split()[0] + (" --test" if "--test" in line else "") for line in lines if "--version" not in line]
+
+    def save(self, *options, prefix="iptables"):
+        text = run(self.real[f"{prefix}-save"], *options)
+        tables, lines = [], []
+        for line in text.splitlines():
+            if line.startswith("*"):
+                lines = [line]
+                tables.append(lines)
+            elif not line.startswith("#"):
+                lines.append(line)
+        return "\n".join("\n".join(lines) for lines in sorted(tables))
+
+    def load(self, text, prefix="iptables"):
+        run(self.real[f"{prefix}-restore"], "--noflush", text=text)
+
+    def ours(self):
+        return [
+            line
+            for prefix in ("iptables", "ip6tables")
+            for line in re.findall(r".*nova-(?:network-|filter-top|postrouting-bottom).*", self.save(prefix=prefix))
+            if "comment" not in line
+        ]
+
+
+def run(*command, text=""):
+    return subprocess.run(command, input=text, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def variant(request, netns, tmp_path, monkeypatch):
+    made = Variant(request.param, tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin")
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
+    monkeypatch.setattr(driver, "LOCK_FILE", str(tmp_path / "run" / "packet_filter.lock"))
+    try:
+        made.load("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"this kernel has no iptables-{request.param}: {error.stderr}")
+    return made
+
+
+def apply(plan=PLAN, **options):
+    return driver.apply(plan, **{"wait": 5, **options})
+
+
+# -- the ladder
+
+
+def test_check_apply_check_apply_purge(variant):
+    before = variant.save()
+    predicted = apply(check=True, diff=True)
+    assert predicted["changed"] and variant.save() == before
+    assert set(variant.calls()) <= {"iptables-save", "ip6tables-save", "iptables-restore", "ip6tables-restore"}
+    assert not os.path.exists(driver.LOCK_FILE)
+
+    done = apply(diff=True)
+    assert done == predicted
+    assert done["warnings"] == []
+    after = variant.save()
+    assert "-A nova-network-snat -s 10.0.0.0/24 -o eth2 -j SNAT --to-source 192.0.2.9" in after
+
+    for check in (True, False):
+        variant.calls()
+        again = apply(check=check, diff=True)
+        assert again == {"changed": False, "actions": [], "chains": [], "warnings": [], "diff": []}
+        assert variant.calls() == ["iptables-save", "ip6tables-save"]
+    assert variant.save() == after
+
+    gone = apply(NOTHING, diff=True)
+    assert gone["changed"] and variant.ours() == []
+    assert gone["diff"][0]["before"]
+    assert not apply(NOTHING)["changed"]
+
+
+def test_one_restore_a_family_and_one_save(variant):
+    variant.load("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", prefix="ip6tables")
+    apply({**PLAN, "networks": [{**PLAN["networks"][0], "dhcp": False}]})
+    assert variant.calls() == [
+        "iptables-save",
+        "ip6tables-save",
+        "iptables-restore --test",
+        "ip6tables-restore --test",
+        "iptables-restore",
+        "ip6tables-restore",
+    ]
+
+
+def test_reading_makes_no_table(netns, variant):
+    # The fixture made the filter table, and that is all there may be.
+    apply(check=True)
+    apply(NOTHING)
+    assert re.findall(r"^[*].*", variant.save(), re.MULTILINE) == ["*filter"]
+    assert variant.save(prefix="ip6tables") == ""
+
+
+def test_a_change_loads_the_chains_that_differ(variant):
+    variant.load(FOREIGN)
+    apply()
+    text = variant.folder / "loaded"
+    variant.wrap("iptables-restore", before=f'tee {text} | {variant.real["iptables-restore"]} "$@"; exit $?')
+    result = apply({**PLAN, "routing_source_ip": "192.0.2.10"})
+    assert result["chains"] == ["ipv4 nat nova-network-snat"]
+    assert result["actions"] == [
+        "network blue: remove SNAT to 192.0.2.9 out of eth2; add SNAT to 192.0.2.10 out of eth2",
+        (
+            "network red: remove SNAT to 192.0.2.9 towards 198.51.100.0/24, SNAT to 192.0.2.9; "
+            "add SNAT to 192.0.2.10 towards 198.51.100.0/24, SNAT to 192.0.2.10"
+        ),
+    ]
+    assert text.read_text().splitlines() == [
+        "*nat",
+        ":nova-network-snat - [0:0]",
+        "-A nova-network-snat -j nova-network-float-snat",
+        "-A nova-network-snat -s 10.0.0.0/24 -o eth2 -j SNAT --to-source 192.0.2.10",
+        "-A nova-network-snat -s 10.0.1.5/32 -d 198.51.100.0/24 -j SNAT --to-source 192.0.2.10",
+        "-A nova-network-snat -s 10.0.1.5/32 -j SNAT --to-source 192.0.2.10",
+        "COMMIT",
+    ]
+
+
+# -- every valid plan loads, and compares equal
+
+_interfaces = st.from_regex(r"[A-Za-z0-9_.][A-Za-z0-9_.@+-]{0,13}[A-Za-z0-9_@-]", fullmatch=True)
+_ranges = st.builds(
+    lambda base, length: (
+        f"{'.'.join(str(base >> 32 - length << 32 - length >> shift & 255) for shift in (24, 16, 8, 0))}/{length}"
+    ),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 32),
+)
+
+
+@st.composite
+def plans(draw):
+    bridges = draw(st.lists(_interfaces, min_size=1, max_size=6, unique=True))
+    gateways = {bridge: draw(st.booleans()) for bridge in bridges}
+    networks = []
+    for index in range(draw(st.integers(0, 8))):
+        bridge = draw(st.sampled_from(bridges))
+        length = draw(st.integers(16, 32))
+        networks.append(
+            {
+                "label": f"net {index}",
+                "bridge": bridge,
+                "cidr": f"10.{index}.0.0/{length}",
+                "gateway": gateways[bridge],
+                "dhcp": draw(st.booleans()),
+                "snat": draw(st.booleans()),
+            }
+        )
+    return {
+        "public_interface": draw(_interfaces),
+        "routing_source_ip": draw(st.sampled_from(["", "192.0.2.1", "203.0.113.255"])),
+        "dmz_cidr": draw(st.lists(_ranges, max_size=3)),
+        "force_snat_range": draw(st.lists(_ranges, max_size=3)),
+        "networks": networks,
+    }
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(plan=plans())
+def test_any_plan_loads_and_reads_back_equal(variant, plan):
+    """Each example begins with what the one before it left: so this is change from any plan to any other, too."""
+    predicted = apply(plan, check=True)
+    assert apply(plan) == predicted
+    assert not apply(plan)["changed"]
+
+
+# -- what is not ours
+
+
+def test_foreign_rules_and_counters_stay(variant):
+    variant.load(FOREIGN)
+    variant.load(FOREIGN.split("*nat")[0], prefix="ip6tables")
+    run("ping", "-c", "2", "-q", "127.0.0.1")
+
+    def counted(*marks):
+        """Everything with its counters, but for the lines that hold one of the marks."""
+        lines = (variant.save("-c") + "\n" + variant.save("-c", prefix="ip6tables")).splitlines()
+        if variant.name == "legacy":
+            # That tool itself loses the counters of policies with whatever change; those of rules it keeps.
+            lines = [re.sub(r"^(:.*)\[.*", r"\1", line) for line in lines]
+        return [line for line in lines if "comment" in line or not any(mark in line for mark in marks)]
+
+    before = counted()
+    assert any(re.search(r"\[[1-9]\d*:\d+\] -A OUTPUT -o lo", line) for line in before)
+    apply()
+    assert counted("nova-network-", "nova-filter-top", "nova-postrouting-bottom") == before
+    apply(NOTHING)
+    assert counted() == before
+
+
+def test_our_counters_go_on_where_nothing_changes(variant):
+    apply()
+    run("ping", "-c", "2", "-q", "127.0.0.1")
+    counters = re.findall(r"(\[\d+:\d+\]) -A OUTPUT -j nova-filter-top", variant.save("-c"))
+    assert counters != ["[0:0]"]
+    apply()
+    apply({**PLAN, "routing_source_ip": "192.0.2.10"})
+    assert re.findall(r"(\[\d+:\d+\]) -A OUTPUT -j nova-filter-top", variant.save("-c")) == counters
+
+
+DRIFT = {
+    "a foreign rule above": "*filter\n-I FORWARD -i eth7 -j DROP\nCOMMIT\n",
+    "a foreign rule between": "*nat\n-I POSTROUTING 2 -o eth7 -j ACCEPT\nCOMMIT\n",
+    "a jump lost": "*filter\n-D INPUT -j nova-network-INPUT\nCOMMIT\n",
+    "a jump twice": "*nat\n-A OUTPUT -j nova-network-OUTPUT\nCOMMIT\n",
+    "a rule lost": "*filter\n-D nova-network-INPUT 1\nCOMMIT\n",
+    "a rule added": "*filter\n-I nova-network-FORWARD -j DROP\nCOMMIT\n",
+    "a chain flushed": "*nat\n-F nova-network-snat\nCOMMIT\n",
+    "a chain gone": "*nat\n-F nova-network-snat\n-X nova-network-float-snat\nCOMMIT\n",
+    "a chain too many": "*mangle\n:nova-network-old - [0:0]\n-A nova-network-old -j ACCEPT\n"
+    "-A nova-network-POSTROUTING -j nova-network-old\n-I PREROUTING -i eth7 -j nova-network-old\nCOMMIT\n",
+    "the table flushed": "*filter\n-F\n-X\nCOMMIT\n",
+}
+
+
+@pytest.mark.parametrize("drift", DRIFT.values(), ids=DRIFT)
+def test_drift_is_foretold_and_repaired(variant, drift):
+    apply()
+    good = variant.save()
+    variant.load(drift)
+    bad = variant.save()
+    predicted = apply(check=True, diff=True)
+    assert predicted["changed"] and predicted["actions"] and variant.save() == bad
+    assert apply(diff=True) == predicted
+    assert not apply()["changed"]
+    assert [line for line in variant.save().splitlines() if "eth7" not in line] == good.splitlines()
+    assert ("eth7" in variant.save()) is ("eth7" in drift and "nova-network-old" not in drift)
+
+
+def test_drift_of_ipv6_alone(variant):
+    apply()
+    variant.load("*filter\n-F nova-network-FORWARD\nCOMMIT\n", prefix="ip6tables")
+    variant.calls()
+    result = apply()
+    assert result["chains"] == ["ipv6 filter nova-network-FORWARD"]
+    assert "iptables-restore" not in variant.calls()
+
+
+def test_the_other_variant_holding_our_chains_is_told(variant):
+    other = "legacy" if variant.name == "nft" else "nft"
+    program = shutil.which(f"iptables-{other}-restore")
+    if program is None:
+        pytest.skip("only one variant here")
+    run(program, "--noflush", text="*nat\n:nova-network-snat - [0:0]\nCOMMIT\n")
+    (warning,) = apply(check=True)["warnings"]
+    assert f"iptables-{other}" in warning and "nat nova-network-snat" in warning
+    run(program, "--noflush", text="*nat\n-X nova-network-snat\n:harmless - [0:0]\nCOMMIT\n")
+    assert apply(check=True)["warnings"] == []
+
+
+# -- locks, refusals, and being killed
+
+
+def test_a_held_xtables_lock_is_waited_for(variant):
+    if variant.name == "nft":
+        pytest.skip("the nft variant has no lock")
+    with open(os.environ["XTABLES_LOCKFILE"], "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        before = variant.save()
+        with pytest.raises(HostError, match="xtables lock for 1 seconds; nothing was changed.*option wait"):
+            apply(wait=1)
+        assert variant.save() == before
+        threading.Timer(0.5, fcntl.flock, (handle, fcntl.LOCK_UN)).start()
+        assert apply(wait=10)["changed"]
+
+
+def test_another_run_of_ours_is_waited_for(variant):
+    with driver._lock(1):
+        with pytest.raises(HostError, match="another run has held .* for 0 seconds; nothing was changed"):
+            apply(wait=0)
+        assert variant.calls() == []
+        apply(check=True)
+    assert apply()["changed"]
+
+
+def in_child(work):
+    """Fork, run `work` there, and return how the child ended."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        except Exception:  # noqa: BLE001
+            os._exit(1)
+        os._exit(0)
+    return child
+
+
+def test_two_runs_at_once(variant):
+    other = {**PLAN, "routing_source_ip": "192.0.2.77", "networks": PLAN["networks"][:1]}
+    for _round in range(3):
+        children = [in_child(lambda plan=plan: apply(plan, wait=60)) for plan in (PLAN, other, PLAN, other)]
+        assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0, 0]
+        assert [apply(plan, check=True)["changed"] for plan in (PLAN, other)].count(False) == 1
+
+
+KILLS = {
+    "between families": ("ip6tables-restore", "kill -9 $PPID; exit 1"),
+    "before the first": ("iptables-restore", "kill -9 $PPID; exit 1"),
+    "between tables": ("iptables-restore", 'sed "/^COMMIT/q" | {real} "$@"; kill -9 $PPID; exit 1'),
+}
+
+
+@pytest.mark.parametrize(("program", "deed"), KILLS.values(), ids=KILLS)
+def test_a_killed_run_is_repaired_by_the_next(variant, program, deed):
+    variant.load(FOREIGN)
+    before = variant.save()
+    deed = deed.format(real=variant.real[program])
+    variant.wrap(program, before=f'case "$*" in *--test*) ;; *) {deed} ;; esac')
+    child = in_child(lambda: apply({**PLAN, "networks": [{**net, "dhcp": False} for net in PLAN["networks"]]}))
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    variant.wrap(program)
+    assert apply(check=True)["changed"]
+    assert apply()["changed"]
+    assert not apply()["changed"]
+    apply(NOTHING)
+    assert variant.save() == before
+
+
+def test_a_refused_restore_changes_nothing(variant):
+    before = variant.save()
+    variant.wrap("iptables-restore", before='echo "line 2 failed" >&2; exit 1')
+    with pytest.raises(
+        HostError, match="refused the rules: line 2 failed .that line is ':nova-filter-top.*nothing was"
+    ):
+        apply()
+    assert variant.save() == before
+
+
+def test_a_table_that_changes_under_the_run_is_read_again(variant):
+    """Another program takes one of our jumps away between our reading and our writing."""
+    apply()
+    variant.load("*filter\n-I FORWARD -i eth7 -j DROP\nCOMMIT\n")
+    flag = variant.folder / "once"
+    variant.wrap(
+        "iptables-restore",
+        before=f"[ -e {flag} ] || {{ touch {flag}; printf '*filter\\n-D FORWARD -j nova-filter-top\\nCOMMIT\\n'"
+        f" | {variant.real['iptables-restore']} --noflush; }}",
+    )
+    assert apply()["changed"]
+    assert not apply()["changed"]
+
+
+def test_a_save_that_fails_is_not_an_empty_table(variant):
+    variant.wrap("iptables-save", before='echo "kernel says no" >&2; exit 1')
+    with pytest.raises(HostError, match="iptables-save failed: kernel says no"):
+        apply()
+    variant.wrap("iptables-save", before="echo \"# Table \\`nat' is incompatible, use 'nft' tool.\"; exit 0")
+    with pytest.raises(HostError, match="cannot show table nat"):
+        apply()
+
+
+# -- what a host may lack
+
+
+def test_without_the_checksum_target(variant):
+    """The kernel's refusal is played: only the loading of that rule fails, in whatever namespace."""
+    refuse = (
+        f'text=$(cat); case "$text" in *CHECKSUM*) case "$*" in *--test*) ;; *) echo refused >&2; exit 1 ;; esac ;; esac; '
+        f'printf "%s\\n" "$text" | {variant.real["iptables-restore"]} "$@"; exit $?'
+    )
+    variant.wrap("iptables-restore", before=refuse)
+    predicted = apply(check=True)
+    assert any("CHECKSUM" in warning for warning in predicted["warnings"])
+    assert apply() == predicted
+    assert "CHECKSUM" not in variant.save() and "-A POSTROUTING -j nova-network-POSTROUTING" in variant.save()
+    assert not apply()["changed"]
+    variant.wrap("iptables-restore")
+    assert apply()["chains"] == ["ipv4 mangle nova-network-POSTROUTING"]
+
+
+def test_without_ip6tables_in_the_kernel(variant):
+    variant.wrap("ip6tables-restore", before='echo "Table does not exist" >&2; exit 3')
+    predicted = apply(check=True)
+    assert predicted["warnings"] == ["IPv6 is left out: ip6tables does not work with this kernel"]
+    assert apply() == predicted
+    assert not any(chain.startswith("ipv6") for chain in predicted["chains"])
+
+
+def test_without_iptables(variant, monkeypatch, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("PATH", str(empty))
+    monkeypatch.setattr(driver, "_SYSTEM_FOLDERS", ())
+    with pytest.raises(HostError, match="iptables-save is not installed; install the package iptables"):
+        apply()
+    predicted = apply(check=True)
+    assert predicted["changed"] and "not installed" in predicted["warnings"][0]
+    assert not apply(NOTHING)["changed"]
+
+
+def test_no_event_reaches_the_kernel_when_nothing_changes(variant):
+    if variant.name != "nft" or shutil.which("nft") is None:
+        pytest.skip("for the nft variant, with nft")
+    apply()
+    with open(variant.folder / "events", "w+") as events:
+        monitor = subprocess.Popen(["nft", "monitor"], stdout=events, stderr=subprocess.STDOUT)
+        try:
+            time.sleep(0.5)
+            assert not apply()["changed"]
+            time.sleep(0.3)
+            quiet = (variant.folder / "events").read_text()
+            apply(NOTHING)
+            time.sleep(0.3)
+        finally:
+            monitor.terminate()
+            monitor.wait()
+        assert quiet == ""
+        assert "nova-network-snat" in (variant.folder / "events").read_text()
+
+
+# -- the host's own address
+
+
+def test_own_address_is_the_source_towards_the_outside(variant):
+    plan = {**PLAN, "routing_source_ip": None}
+    with pytest.raises(HostError, match="no route outwards.*nova_my_ip or nova_routing_source_ip"):
+        apply(plan)
+    assert variant.calls() == []
+    run(
+        "ip",
+        "-batch",
+        "-",
+        text="link add eth2 type veth peer name far\nlink set far up\naddr add 203.0.113.7/24 dev eth2\nlink set eth2 up\n"
+        "route add default via 203.0.113.1\n",
+    )
+    apply(plan)
+    assert "-o eth2 -j SNAT --to-source 203.0.113.7" in variant.save()
+
+
+# -- packets
+
+
+@contextlib.contextmanager
+def neighbour(link, ours, theirs):
+    """A host in a namespace of its own, at the other end of `link`; yields the way to run a program there."""
+    holder = subprocess.Popen(["unshare", "--net", "sleep", "600"])
+    try:
+        while os.readlink(f"/proc/{holder.pid}/ns/net") == os.readlink("/proc/thread-self/ns/net"):
+            time.sleep(0.01)
+        inside = ["nsenter", "--net", "-t", str(holder.pid)]
+        run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(holder.pid))
+        run("ip", "link", "set", link, "up")
+        if ours:
+            run("ip", "addr", "add", ours, "dev", link)
+        run(*inside, "ip", "-batch", "-", text=f"addr add {theirs} dev eth0\nlink set eth0 up\n")
+        yield inside
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+ECHO = """
+import socket
+listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+listener.bind(("0.0.0.0", 4000))
+print("ready", flush=True)
+while True:
+    _data, peer = listener.recvfrom(100)
+    listener.sendto(peer[0].encode(), peer)
+"""
+ASK = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+    asker.settimeout(1)
+    asker.sendto(b"who am I", (sys.argv[1], 4000))
+    try:
+        print(asker.recv(100).decode())
+    except TimeoutError:
+        print("no answer")
+"""
+
+
+def test_a_packet_leaves_with_the_source_of_the_plan(variant):
+    variant.load("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n")
+    run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    run("ip", "-batch", "-", text="link add br100 type bridge\nlink set br100 up\naddr add 10.0.0.1/24 dev br100\n")
+    with neighbour("tap0", None, "10.0.0.2/24") as guest, neighbour("eth2", "192.0.2.1/24", "192.0.2.2/24") as outside:
+        run("ip", "link", "set", "tap0", "master", "br100")
+        run("ip", "addr", "add", "192.0.2.9/24", "dev", "eth2")
+        run(*guest, "ip", "route", "add", "default", "via", "10.0.0.1")
+        run(
+            *outside, "ip", "-batch", "-", text="route add 10.0.0.0/24 via 192.0.2.1\naddr add 10.128.0.5/32 dev eth0\n"
+        )
+        run("ip", "route", "add", "10.128.0.5/32", "via", "192.0.2.2")
+        server = subprocess.Popen([*outside, sys.executable, "-c", ECHO], stdout=subprocess.PIPE, text=True)
+        try:
+            assert server.stdout.readline() == "ready\n"
+
+            def seen(address):
+                return run(*guest, sys.executable, "-c", ASK, address).strip()
+
+            apply(PLAN, check=True)
+            assert seen("192.0.2.2") == "no answer"
+            apply()
+            assert seen("192.0.2.2") == "192.0.2.9"
+            assert seen("10.128.0.5") == "10.0.0.2"
+            apply(NOTHING)
+            assert seen("192.0.2.2") == "no answer"
+        finally:
+            server.kill()
+            server.wait()
+            server.stdout.close()
