@@ -1,5 +1,4 @@
 #!/usr/bin/python
-# -*- coding: utf-8 -*-
 # Copyright: tenantnet.nova contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -11,10 +10,12 @@ module: links
 short_description: Makes the bridges of a host those of its plan
 description:
   - Takes the section C(links) of a host plan and makes the kernel equal to it, in one call for any number of bridges.
-  - Creates bridges, enslaves interfaces, sets addresses, MTU, MAC address, STP and forward delay, and writes kernel settings.
+  - Creates bridges, enslaves interfaces, sets addresses, MTU, MAC address, STP and forward delay, and writes kernel
+    settings.
   - What an earlier run put there and the plan no longer holds is taken back. What is not ours is never touched, such as
     guests' ports on our bridges, further addresses on them, and other bridges.
-  - A bridge of ours carries an alias that begins with C(tenantnet.nova) and names the interfaces and addresses that are ours.
+  - A bridge of ours carries an alias that begins with C(tenantnet.nova) and names the interfaces and addresses that
+    are ours.
 author:
   - tenantnet.nova contributors (@tenantnet)
 requirements:
@@ -34,23 +35,24 @@ options:
   plan:
     description:
       - The section C(links) of the host plan, with the keys C(bridges) and C(sysctl).
-      - C(bridges) is a list. Each item has C(name), and may have C(interfaces) (to be enslaved and set up), C(addresses)
-        (with prefix length; the first IPv4 address becomes the bridge's first), C(mtu) (null leaves it to the kernel),
-        C(mac) (null takes that of the first interface), C(stp), and C(forward_delay) in seconds.
+      - C(bridges) is a list. Each item has C(name), and may have C(interfaces) (to be enslaved and set up),
+        C(addresses) (with prefix length; the first IPv4 address becomes the bridge's first), C(mtu) (null leaves it to
+        the kernel), C(mac) (null takes that of the first interface), C(stp), and C(forward_delay) in seconds.
       - An empty list removes every bridge of ours, so C(bridges) must be given.
-      - C(sysctl) is a dictionary of dotted keys to strings. Only values that differ are written; taking a key out of the plan leaves
-        its value as it is.
+      - C(sysctl) is a dictionary of dotted keys to strings. Only values that differ are written; taking a key out of
+        the plan leaves its value as it is.
     type: dict
     required: true
   connection_address:
     description:
       - The address by which the controller reaches the host.
-      - A change that would cut it off is refused. Where the connection is made by SSH, its address is found without this option.
+      - A change that would cut it off is refused.
+        Where the connection is made by SSH, its address is found without this option.
     type: str
 notes:
   - An interface that carries the default route, the Ansible connection or an address of the host's own is not enslaved.
-  - Bridges that exist are changed, never made anew, so guests stay connected.
-    Only where the first address of a bridge changes its place are the addresses before it taken away and put back at once.
+  - Bridges that exist are changed, never made anew, so guests stay connected. Only where the first address of a bridge
+    changes its place are the addresses before it taken away and put back at once.
   - After a failure all changes are taken back, and the message says whether the host is as it was.
   - To hand a bridge over that exists already, give it our mark with C(ip link set br100 alias tenantnet.nova).
 """
@@ -92,7 +94,6 @@ actions:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink

@@ -18,7 +18,7 @@ Private to the collection; may change at any time.
 """
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import socket
 import struct
@@ -59,7 +59,6 @@ _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP_INTR, _NLM_F_DUMP = 0x1, 0x4, 0x10, 0x30
 _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x100, 0x200, 0x400
 _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x100, 0x200
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
-_NLA_TYPE_MASK = 0x3FFF
 
 _IFF_UP, _IFF_LOOPBACK, _ARPHRD_ETHER = 0x1, 0x8, 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
@@ -80,6 +79,7 @@ _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
+_HALF = struct.Struct("=H")
 _U32 = struct.Struct("=I")
 
 
@@ -109,10 +109,8 @@ class Socket:
         except OSError as error:
             raise HostError(f"cannot open a netlink socket: {first_line(error)}") from error
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
-            try:
+            with contextlib.suppress(OSError):  # an old kernel: its refusals come without words
                 self._socket.setsockopt(_SOL_NETLINK, option, 1)
-            except OSError:
-                pass  # an old kernel: its refusals come without words
         self._sequence = 0
 
     def __enter__(self) -> Socket:
@@ -133,7 +131,7 @@ class Socket:
     def _dump(self, kind: int, body: bytes) -> list[tuple[bytes, int, int]]:
         self._sequence += 1
         request = _MESSAGE.pack(_MESSAGE.size + len(body), kind, _NLM_F_REQUEST | _NLM_F_DUMP, self._sequence, 0) + body
-        found = []
+        found: list[tuple[bytes, int, int]] = []
         interrupted = False
         try:
             self._socket.send(request)
@@ -218,25 +216,35 @@ def _reason(code: int, flags: int, buffer: bytes, start: int, end: int) -> str:
 # Reading
 
 
-def _attributes(buffer: bytes, position: int, end: int) -> dict[int, tuple[int, int]]:
-    """Where each attribute's value begins and ends."""
+def _attributes(buffer: bytes, position: int, end: int) -> dict[int, int]:
+    """Where each attribute begins.
+
+    Three thousand links have a hundred thousand of them, so this loop is half of a reading. It looks at no flag
+    bits: the kernel promises that these old attributes never get any.
+    """
     found = {}
     unpack = _ATTRIBUTE.unpack_from
-    while position + 4 <= end:
+    while position < end:
         length, kind = unpack(buffer, position)
-        if length < 4:
-            break
-        found[kind & _NLA_TYPE_MASK] = (position + 4, position + length)
-        position += (length + 3) & ~3
+        found[kind] = position
+        position += (length + 3) & -4
     return found
 
 
-def _string(buffer: bytes, place: tuple[int, int]) -> str:
-    return buffer[place[0] : place[1]].rstrip(b"\0").decode("utf-8", "replace")
+def _value(buffer: bytes, position: int) -> bytes:
+    return buffer[position + 4 : position + _HALF.unpack_from(buffer, position)[0]]
 
 
-def _u32(buffer: bytes, place: tuple[int, int]) -> int:
-    value: int = _U32.unpack_from(buffer, place[0])[0]
+def _nested(buffer: bytes, position: int) -> dict[int, int]:
+    return _attributes(buffer, position + 4, position + _HALF.unpack_from(buffer, position)[0])
+
+
+def _string(buffer: bytes, position: int) -> str:
+    return buffer[position + 4 : buffer.index(0, position + 4)].decode("utf-8", "replace")
+
+
+def _u32(buffer: bytes, position: int) -> int:
+    value: int = _U32.unpack_from(buffer, position + 4)[0]
     return value
 
 
@@ -273,37 +281,25 @@ def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int]:
         mtu=_u32(buffer, at[_IFLA_MTU]),
     )
     if _IFLA_ADDRESS in at:
-        link.mac = buffer[at[_IFLA_ADDRESS][0] : at[_IFLA_ADDRESS][1]].hex(":")
+        link.mac = _value(buffer, at[_IFLA_ADDRESS]).hex(":")
     if _IFLA_IFALIAS in at:
         link.alias = _string(buffer, at[_IFLA_IFALIAS])
     if _IFLA_LINKINFO in at:
-        info = _attributes(buffer, *at[_IFLA_LINKINFO])
+        info = _nested(buffer, at[_IFLA_LINKINFO])
         if _IFLA_INFO_KIND in info:
             link.kind = _string(buffer, info[_IFLA_INFO_KIND])
         if link.kind == "bridge" and _IFLA_INFO_DATA in info:
-            _bridge_settings(link, buffer, *info[_IFLA_INFO_DATA])
+            _bridge_settings(link, buffer, info[_IFLA_INFO_DATA])
     return link, _u32(buffer, at[_IFLA_MASTER]) if _IFLA_MASTER in at else 0
 
 
-def _bridge_settings(link: Link, buffer: bytes, position: int, end: int) -> None:
-    """STP and forward delay: the first dozen of the kernel's fifty attributes, so the rest is not looked at."""
-    root = identity = None
-    unpack = _ATTRIBUTE.unpack_from
-    while position + 4 <= end and (root is None or identity is None):
-        length, kind = unpack(buffer, position)
-        if length < 4:
-            break
-        if kind == _IFLA_BR_FORWARD_DELAY:
-            link.forward_delay = _U32.unpack_from(buffer, position + 4)[0]
-        elif kind == _IFLA_BR_STP_STATE:
-            link.stp = _U32.unpack_from(buffer, position + 4)[0] != 0
-        elif kind == _IFLA_BR_ROOT_ID:
-            root = buffer[position + 4 : position + 12]
-        elif kind == _IFLA_BR_BRIDGE_ID:
-            identity = buffer[position + 4 : position + 12]
-        position += (length + 3) & ~3
-    if link.stp and root != identity:
+def _bridge_settings(link: Link, buffer: bytes, position: int) -> None:
+    at = _nested(buffer, position)
+    link.stp = _IFLA_BR_STP_STATE in at and _u32(buffer, at[_IFLA_BR_STP_STATE]) != 0
+    if link.stp and _value(buffer, at[_IFLA_BR_ROOT_ID]) != _value(buffer, at[_IFLA_BR_BRIDGE_ID]):
         link.forward_delay = None
+    elif _IFLA_BR_FORWARD_DELAY in at:
+        link.forward_delay = _u32(buffer, at[_IFLA_BR_FORWARD_DELAY])
 
 
 def _address(buffer: bytes, start: int, end: int) -> Address:
@@ -313,23 +309,22 @@ def _address(buffer: bytes, start: int, end: int) -> Address:
     local = at.get(_IFA_LOCAL, remote)
     if local is None or remote is None:
         return Address("::", prefix, scope=255)
-    mine = buffer[local[0] : local[1]]
+    mine = _value(buffer, local)
     if _IFA_FLAGS in at:
         flags = _u32(buffer, at[_IFA_FLAGS])
     found = Address(socket.inet_ntop(family, mine), prefix, scope=scope, flags=flags)
-    if remote is not local:
-        peer = buffer[remote[0] : remote[1]]
+    if remote != local:
+        peer = _value(buffer, remote)
         if peer != mine:
             found.peer = socket.inet_ntop(family, peer)
     if _IFA_BROADCAST in at:
-        place = at[_IFA_BROADCAST]
-        found.broadcast = socket.inet_ntop(family, buffer[place[0] : place[1]])
+        found.broadcast = socket.inet_ntop(family, _value(buffer, at[_IFA_BROADCAST]))
     if _IFA_LABEL in at:
         found.label = _string(buffer, at[_IFA_LABEL])
     if _IFA_METRIC in at:
         found.metric = _u32(buffer, at[_IFA_METRIC])
     if _IFA_CACHEINFO in at and not flags & PERMANENT:
-        found.preferred, found.valid = struct.unpack_from("=II", buffer, at[_IFA_CACHEINFO][0])
+        found.preferred, found.valid = struct.unpack_from("=II", buffer, at[_IFA_CACHEINFO] + 4)
     return found
 
 
@@ -378,30 +373,31 @@ def _route(
     at = _attributes(buffer, start + 12, end)
     ways = [at]
     if _RTA_MULTIPATH in at:
-        ways = _hops(buffer, *at[_RTA_MULTIPATH])
+        ways = _hops(buffer, at[_RTA_MULTIPATH])
     for way in ways:
         out = way.get(_RTA_OIF, at.get(_RTA_OIF))
         name = names.get(_u32(buffer, out)) if out is not None else None
         if name is None:
             continue
         if _RTA_PREFSRC in at and protocol != _RTPROT_KERNEL:
-            place = at[_RTA_PREFSRC]
-            sources.add((name, socket.inet_ntop(family, buffer[place[0] : place[1]])))
+            sources.add((name, socket.inet_ntop(family, _value(buffer, at[_RTA_PREFSRC]))))
         if not length and family in (socket.AF_INET, socket.AF_INET6):
             via = way.get(_RTA_GATEWAY)
-            towards = f" via {socket.inet_ntop(family, buffer[via[0] : via[1]])}" if via is not None else ""
+            towards = f" via {socket.inet_ntop(family, _value(buffer, via))}" if via is not None else ""
             carried.setdefault(name, f"the default route{towards}")
 
 
-def _hops(buffer: bytes, position: int, end: int) -> list[dict[int, tuple[int, int]]]:
+def _hops(buffer: bytes, position: int) -> list[dict[int, int]]:
     """The ways of a route with several; each with its interface in place of RTA_OIF."""
     found = []
+    end = position + _HALF.unpack_from(buffer, position)[0]
+    position += 4
     while position + _RTNH_SIZE <= end:
-        length = struct.unpack_from("=H", buffer, position)[0]
+        length = _HALF.unpack_from(buffer, position)[0]
         if length < _RTNH_SIZE:
             break
         way = _attributes(buffer, position + _RTNH_SIZE, position + length)
-        way[_RTA_OIF] = (position + 4, position + 8)
+        way[_RTA_OIF] = position  # the index stands in the second word, as in an attribute
         found.append(way)
         position += (length + 3) & ~3
     return found
@@ -514,8 +510,8 @@ class Library(t.NamedTuple):
 def load() -> Library:
     """pyroute2's message classes. Late, as their import takes longer than a run with nothing to do."""
     try:
-        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-        from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
+        from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
     except ImportError as error:
         raise LibraryMissing(traceback.format_exc()) from error
     return Library(ifinfmsg, ifaddrmsg)
@@ -531,6 +527,7 @@ class _Encoder:
     def __init__(self, library: Library, indexes: dict[str, int]) -> None:
         self._library = library
         self._indexes = indexes
+        self._infos: dict[tuple[int | None, int | None], bytes] = {}
 
     def messages(self, operation: Operation) -> list[bytearray]:
         return _ENCODE[type(operation)](self, operation)
@@ -558,6 +555,7 @@ class _Encoder:
         up: bool | None = None,
         kind: int = _RTM_NEWLINK,
         flags: int = 0,
+        tail: bytes = b"",
     ) -> bytearray:
         message = self._library.link()
         message["index"] = index
@@ -565,12 +563,18 @@ class _Encoder:
             message["flags"] = _IFF_UP if up else 0
             message["change"] = _IFF_UP
         message["attrs"] = attributes
-        return self._finish(message, kind, flags)
+        # The length in the header is set when it is sent.
+        return self._finish(message, kind, flags) + tail
 
-    @staticmethod
-    def _bridge_info(**settings: int | None) -> tuple[str, t.Any]:
-        data = [(f"IFLA_BR_{name.upper()}", value) for name, value in settings.items() if value is not None]
-        return ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", {"attrs": data})]})
+    def _bridge_info(self, forward_delay: int | None = None, stp_state: int | None = None) -> bytes:
+        """The attribute IFLA_LINKINFO: encoding it costs as much as all the rest, and most bridges have the same."""
+        key = (forward_delay, stp_state)
+        if key not in self._infos:
+            settings = [("IFLA_BR_FORWARD_DELAY", forward_delay), ("IFLA_BR_STP_STATE", stp_state)]
+            data = {"attrs": [(name, value) for name, value in settings if value is not None]}
+            info = {"attrs": [("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", data)]}
+            self._infos[key] = bytes(self._link([("IFLA_LINKINFO", info)])[_MESSAGE.size + _LINK.size :])
+        return self._infos[key]
 
     def create(self, operation: CreateBridge) -> list[bytearray]:
         attributes: list[tuple[str, t.Any]] = [("IFLA_IFNAME", operation.name)]
@@ -582,9 +586,12 @@ class _Encoder:
             attributes.append(("IFLA_MTU", operation.mtu + 1 if operation.mtu < 65535 else operation.mtu - 1))
             mark.append(("IFLA_MTU", operation.mtu))
         self._indexes.pop(operation.name, None)
-        attributes.append(self._bridge_info(forward_delay=operation.forward_delay, stp_state=int(operation.stp)))
         return [
-            self._link(attributes, flags=_NLM_F_CREATE | _NLM_F_EXCL),
+            self._link(
+                attributes,
+                flags=_NLM_F_CREATE | _NLM_F_EXCL,
+                tail=self._bridge_info(operation.forward_delay, int(operation.stp)),
+            ),
             # By name: the index is not known before the first message has been handled.
             self._link(mark, up=operation.up),
         ]
@@ -604,11 +611,11 @@ class _Encoder:
         delay = to.forward_delay
         if to.stp is False and delay is not None:
             # Within a message the kernel sets the delay first, and refuses a short one while STP is still on.
-            messages.append(self._link([self._bridge_info(stp_state=0)], index))
-            messages.append(self._link([self._bridge_info(forward_delay=delay)], index))
+            messages.append(self._link([], index, tail=self._bridge_info(stp_state=0)))
+            messages.append(self._link([], index, tail=self._bridge_info(delay)))
         elif to.stp is not None or delay is not None:
             state = None if to.stp is None else int(to.stp)
-            messages.append(self._link([self._bridge_info(forward_delay=delay, stp_state=state)], index))
+            messages.append(self._link([], index, tail=self._bridge_info(delay, state)))
         attributes: list[tuple[str, t.Any]] = []
         if to.mac is not None:
             attributes.append(("IFLA_ADDRESS", to.mac))
@@ -647,14 +654,16 @@ class _Encoder:
             attributes.append(("IFA_LABEL", address.label))
         if address.flags & _IFA_GIVEN_FLAGS:
             attributes.append(("IFA_FLAGS", address.flags & _IFA_GIVEN_FLAGS))
-        if address.metric:
-            attributes.append(("IFA_RT_PRIORITY", address.metric))
         if address.valid != FOREVER:
             lifetimes = {"ifa_preferred": address.preferred, "ifa_valid": address.valid}
             attributes.append(("IFA_CACHEINFO", lifetimes))
         message["attrs"] = attributes
         # Replacing, so that an address that came meanwhile is no failure.
-        return self._finish(message, _RTM_NEWADDR, _NLM_F_CREATE | _NLM_F_REPLACE)
+        encoded = self._finish(message, _RTM_NEWADDR, _NLM_F_CREATE | _NLM_F_REPLACE)
+        if address.metric:
+            # pyroute2 0.7 does not know this attribute, and drops it without a word.
+            encoded += _ATTRIBUTE.pack(8, _IFA_METRIC) + _U32.pack(address.metric)
+        return encoded
 
 
 _ENCODE: dict[type[Operation], t.Callable[[_Encoder, t.Any], list[bytearray]]] = {
@@ -683,7 +692,8 @@ class _Run:
         self._encoder = encoder
         self._batch = batch
         self._after_step = after_step
-        self.undo: list[Operation] = []
+        #: What was done, with the numbers of those of its messages that were refused.
+        self.done: list[tuple[Operation, t.Collection[int]]] = []
 
     def execute(self, operations: t.Iterable[Operation]) -> None:
         """Do them in order, many at once; _Failure at the first that is refused, with those of its datagram done."""
@@ -707,11 +717,18 @@ class _Run:
             size += len(messages)
         self._send(waiting)
 
+    def undo(self) -> list[Operation]:
+        """What takes everything back, the last thing first."""
+        steps: list[Operation] = []
+        for operation, refused in reversed(self.done):
+            steps.extend(operation.inverse_when_failed(refused) if refused else operation.inverse())
+        return steps
+
     def _sysctl(self, operation: SetSysctl) -> None:
         reason = _write_sysctl(operation)
         if reason is not None:
             raise _Failure(_refusal(operation, reason))
-        self.undo.append(operation)
+        self.done.append((operation, ()))
         self._step()
 
     def _send(self, waiting: t.Sequence[tuple[Operation, list[bytearray]]]) -> None:
@@ -722,13 +739,13 @@ class _Run:
         failures = []
         number = 0
         for operation, messages in waiting:
-            failed = {place - number: refused[place] for place in range(number, number + len(messages)) if place in refused}
+            failed = {place: refused[number + place] for place in range(len(messages)) if number + place in refused}
             number += len(messages)
             if failed:
-                self.undo.append(_Part(tuple(operation.inverse_when_failed(failed))))
+                self.done.append((operation, failed))
                 failures.append(_refusal(operation, failed[min(failed)]))
             else:
-                self.undo.append(operation)
+                self.done.append((operation, ()))
         self._step()
         if failures:
             raise _Failure(failures[0])
@@ -736,16 +753,6 @@ class _Run:
     def _step(self) -> None:
         if self._after_step is not None:
             self._after_step()
-
-
-class _Part(Operation):
-    """Stands for a refused operation among those to take back."""
-
-    def __init__(self, back: tuple[Operation, ...]) -> None:
-        object.__setattr__(self, "back", back)
-
-    def inverse(self) -> list[Operation]:
-        return list(getattr(self, "back"))
 
 
 def _refusal(operation: Operation, reason: str) -> str:
@@ -772,19 +779,17 @@ def apply(
             for operations in difference.batches():
                 run.execute(operations)
         except _Failure as failure:
-            raise HostError(f"{failure}; {_put_back(kernel, encoder, run.undo, difference, before)}") from failure
+            raise HostError(f"{failure}; {_put_back(kernel, encoder, run.undo(), difference, before)}") from failure
 
 
 def _put_back(
-    kernel: Socket, encoder: _Encoder, done: list[Operation], difference: Difference, before: State
+    kernel: Socket, encoder: _Encoder, undo: list[Operation], difference: Difference, before: State
 ) -> str:
     """Take everything back, last first, whatever fails meanwhile; then look whether the host is as it was."""
-    for operation in reversed(done):
-        for step in operation.inverse():
-            try:
-                _Run(kernel, encoder, BATCH, None).execute([step])
-            except _Failure:
-                pass  # perhaps it had not been done; what counts is what is found below
+    for operation in undo:
+        # One by one, and on after a refusal: perhaps it had not been done. What counts is what is found below.
+        with contextlib.suppress(_Failure):
+            _Run(kernel, encoder, BATCH, None).execute([operation])
     now = read(before.sysctl)
     was, found = snapshot(before, difference), snapshot(now, difference)
     left = [f"{old} (now {new.partition(': ')[2]})" for old, new in zip(was, found) if old != new]
