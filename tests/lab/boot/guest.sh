@@ -48,7 +48,7 @@ hold)
   mount -t sysfs sysfs /sys
   mount -t tmpfs -o mode=755 resolv /mnt
   : >/mnt/resolv.conf
-  mount --bind /mnt/resolv.conf /etc/resolv.conf || true
+  mount --bind /mnt/resolv.conf /etc/resolv.conf
   umount -l /mnt
   ip link set lo up
   echo "$$ $1" >"$state/$name.new"

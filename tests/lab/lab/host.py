@@ -29,16 +29,22 @@ EMPTY_FOLDERS = ("root", "etc/tenantnet", "var/lib/tenantnet")
 
 
 class Host:
-    """One host.  ``directory`` holds its state: disk/ (what it writes), pid (while it runs), log."""
+    """One host.  ``directory`` holds its state: disk/ (what it writes), pid (while it runs), log.
+
+    NAMES are the addresses of all hosts by name, which go into /etc/hosts.
+    """
 
     has_terminal = True
 
-    def __init__(self, lab: str, directory: pathlib.Path, spec: HostSpec, switch: Switch) -> None:
+    def __init__(
+        self, lab: str, directory: pathlib.Path, spec: HostSpec, switch: Switch, names: dict[str, str]
+    ) -> None:
         self.name = spec.name
         self.spec = spec
         self.directory = directory
         self.mark = f"novalab:{lab}/{spec.name}"
         self.switch = switch
+        self.names = names
         self.cgroup = f"{lab}/{spec.name}"
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -202,5 +208,9 @@ class Host:
             path.chmod(0o755)
         (upper / "root").chmod(0o700)
         (upper / "etc/hostname").write_text(f"{self.name}\n")
+        names = {"localhost": "127.0.0.1"} | self.names
+        (upper / "etc/hosts").write_text("".join(f"{address} {name}\n" for name, address in names.items()))
+        # The machine's name server is out of reach; asking it would cost Ansible's facts ten seconds.
+        (upper / "etc/resolv.conf").write_text("# a lab has no name server of its own\n")
         shutil.copytree(BOOT, upper / INSTALLED)
         (upper / INSTALLED / "network").write_text("\n".join(self.spec.network_commands()) + "\n")

@@ -68,6 +68,10 @@ class Lab:
 
     def down(self) -> None:
         """End the lab and remove all of it, also what a crash has left; nothing happens if there is nothing."""
+        with _lock():
+            self._remove()
+
+    def _remove(self) -> None:
         kill_marked(f"novalab:{self.name}/")
         reap_children()
         cgroup.remove(self.name)
@@ -105,7 +109,7 @@ class Lab:
             state = self.state
             if state in ("up", "building"):
                 raise LabError(f"lab '{self.name}' is {state} already; take it down first")
-            self.down()
+            self._remove()
             self.directory.mkdir()
             write_json(self.directory / "lab.json", record)
 
@@ -142,20 +146,22 @@ class Lab:
     @property
     def hosts(self) -> dict[str, Host]:
         """The hosts by name, without the internet."""
-        return {name: self._host(spec) for name, spec in self.topology.hosts.items()}
+        topology = self.topology
+        return {name: self._host(spec, topology) for name, spec in topology.hosts.items()}
 
     def host(self, name: str) -> Host:
         """A host by name; "internet" is the one outside.  Raises LabError."""
         topology = self.topology
         try:
-            return self._host(topology.internet if name == INTERNET else topology.hosts[name])
+            return self._host(topology.internet if name == INTERNET else topology.hosts[name], topology)
         except KeyError:
             known = ", ".join([*topology.hosts, INTERNET])
             raise LabError(f"lab '{self.name}' has no host '{name}'; it has {known}") from None
 
-    def _host(self, spec: HostSpec) -> Host:
+    def _host(self, spec: HostSpec, topology: Topology) -> Host:
         make = GuestKernelHost if spec.kind == "uml" else Host
-        return make(self.name, self.directory / spec.name, spec, self.switch)
+        names = {peer.name: peer.address for peer in (*topology.hosts.values(), topology.internet)}
+        return make(self.name, self.directory / spec.name, spec, self.switch, names)
 
     # -- Ansible -----------------------------------------------------------------------------------------------------
 
@@ -206,9 +212,10 @@ def labs() -> list[Lab]:
 
 def reap() -> list[str]:
     """Take down the labs whose owner or builder has ended; returns their names."""
-    leftover = [lab for lab in labs() if lab.state == "leftover"]
-    for lab in leftover:
-        lab.down()
+    with _lock():
+        leftover = [lab for lab in labs() if lab.state == "leftover"]
+        for lab in leftover:
+            lab._remove()
     return [lab.name for lab in leftover]
 
 
@@ -226,7 +233,7 @@ def _decide(kind: str) -> str:
 
 @contextlib.contextmanager
 def _lock() -> t.Iterator[None]:
-    """Keep others from claiming a name meanwhile; the kernel releases it whatever becomes of this process."""
+    """Keep others from claiming or removing a lab meanwhile; the kernel releases it whatever becomes of this process."""
     try:
         STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder = os.open(STATE, os.O_RDONLY)
