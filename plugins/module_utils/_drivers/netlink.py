@@ -510,8 +510,8 @@ class Library(t.NamedTuple):
 def load() -> Library:
     """pyroute2's message classes. Late, as their import takes longer than a run with nothing to do."""
     try:
-        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
-        from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
+        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+        from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
     except ImportError as error:
         raise LibraryMissing(traceback.format_exc()) from error
     return Library(ifinfmsg, ifaddrmsg)
