@@ -6,7 +6,8 @@
 
 Listens on TCP port 2022 and serves every request from a forked child.  A request is a length (4 bytes), a JSON object
 ``{"command": SHELL_COMMAND, "length": N}`` of that length, and N bytes of standard input; the answer is the exit status
-and the lengths of output and errors (4 bytes each), then both.
+and the lengths of output and errors (4 bytes each), then both.  With ``"terminal": TERM, "size": [ROWS, COLUMNS]`` in
+place of the length, the connection becomes the command's terminal.
 
 Forks and page faults are some ten times dearer in a User-Mode Linux than elsewhere, and starting Python with
 ansible.module_utils makes up most of a task there.  Therefore a pipelined Ansible module, which is a script on the
@@ -16,16 +17,20 @@ interpreter's standard input, runs in the forked child itself, with those import
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib
 import json
 import os
+import pty
 import re
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import traceback
 
 PORT = 2022
@@ -86,6 +91,9 @@ def serve(connection: socket.socket, can_run_modules: bool) -> None:
     stream = connection.makefile("rb")
     (length,) = struct.unpack("!I", stream.read(4))
     request = json.loads(stream.read(length))
+    if "terminal" in request:
+        relay(connection, request)
+        return
     data = stream.read(request["length"])
     if can_run_modules and data and PIPELINED.fullmatch(request["command"]):
         status, out, err = run_script(data)
@@ -98,6 +106,22 @@ def run_command(command: str, data: bytes) -> tuple[int, bytes, bytes]:
     shell = ["/bin/sh", "-c", command]
     done = subprocess.run(shell, input=data, capture_output=True, start_new_session=True, check=False)
     return done.returncode, done.stdout, done.stderr
+
+
+def relay(connection: socket.socket, request: dict) -> None:
+    """Run a shell command on a terminal of its own, tied to the connection, until one of them ends."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = request["terminal"]
+        os.execv("/bin/sh", ["/bin/sh", "-c", request["command"]])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", *request["size"], 0, 0))
+    with contextlib.suppress(OSError):  # the terminal's way to say that its last user has gone
+        while True:
+            for source in select.select([terminal, connection], [], [])[0]:
+                data = os.read(source if source == terminal else connection.fileno(), 65536)
+                if not data:
+                    return
+                connection.sendall(data) if source == terminal else os.write(terminal, data)
 
 
 def run_script(script: bytes) -> tuple[int, bytes, bytes]:

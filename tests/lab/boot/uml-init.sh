@@ -16,6 +16,7 @@ mount -t tmpfs shm /dev/shm
 mount -t devpts -o ptmxmode=666 devpts /dev/pts
 ln -sf pts/ptmx /dev/ptmx
 hostname "$(cat /etc/hostname)"
+# shellcheck disable=SC3045  # every shell that Debian offers as sh has it
 ulimit -n 4096
 
 # The package keeps this kernel's modules where modprobe does not look.

@@ -233,7 +233,7 @@ def _decide(kind: str) -> str:
 
 @contextlib.contextmanager
 def _lock() -> t.Iterator[None]:
-    """Keep others from claiming or removing a lab meanwhile; the kernel releases it whatever becomes of this process."""
+    """Keep others from claiming or removing a lab meanwhile; the kernel lets go if this process dies."""
     try:
         STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder = os.open(STATE, os.O_RDONLY)

@@ -97,9 +97,10 @@ def load(source: str | pathlib.Path) -> Topology:
 
 
 def parse(description: t.Any) -> Topology:
-    """Make a Topology from ``{switches: {NAME: CIDR or null}, internet: SWITCH, hosts: {NAME: KIND}, groups: {NAME: [HOST]}}``.
+    """Make a Topology from its description.  Raises LabError.
 
-    All but hosts may be left out.  Raises LabError.
+    ``{switches: {NAME: CIDR or null}, internet: SWITCH, hosts: {NAME: KIND}, groups: {NAME: [HOST]}}``, of which all
+    but hosts may be left out.
     """
     if not isinstance(description, dict):
         raise LabError("a topology is a mapping with the key hosts")

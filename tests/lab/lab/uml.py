@@ -11,10 +11,14 @@ import importlib.util
 import json
 import os
 import pathlib
+import select
 import shlex
 import shutil
+import socket
 import struct
 import subprocess
+import termios
+import tty
 import typing as t
 
 from .errors import HostOff, LabError
@@ -46,7 +50,25 @@ class GuestKernelHost(Host):
             raise LabError(f"host {self.name}: {error}; its log ends with: {log_tail(self.directory)}") from None
 
     def enter(self, argv: t.Sequence[str]) -> t.NoReturn:
-        raise LabError(f"host {self.name} runs a kernel of its own and has no terminal to give; use exec")
+        if not os.isatty(0):
+            raise LabError(f"host {self.name} gives a terminal to a terminal only; use exec")
+        request = {
+            "command": shlex.join(argv),
+            "terminal": os.environ.get("TERM", "dumb"),
+            "size": list(reversed(os.get_terminal_size(0))),
+        }
+        with _ask_agent(self.directory, self.spec.address, request, timeout=10) as connection, _raw_terminal():
+            connection.settimeout(None)
+            while True:
+                ready = select.select([0, connection], [], [])[0]
+                if connection in ready:
+                    said = connection.recv(65536)
+                    if not said:
+                        break
+                    os.write(1, said)
+                if 0 in ready:
+                    connection.sendall(os.read(0, 65536))
+        raise SystemExit(0)
 
     def _run(self, argv: t.Sequence[str], input: str, timeout: float) -> subprocess.CompletedProcess[str]:
         try:
@@ -115,26 +137,44 @@ def call_agent(
 ) -> tuple[int, bytes, bytes]:
     """Have the agent of the host with that state directory run a shell command: status, output, errors.
 
-    The connection is made from the switch, the one place that reaches every host.  Raises HostOff, OSError.
+    Raises HostOff, OSError.
     """
+    request = {"command": command, "length": len(data)}
+    with _ask_agent(directory, address, request, timeout) as connection, connection.makefile("rb") as stream:
+        connection.sendall(data)
+        answer = stream.read(12)
+        if len(answer) < 12:
+            raise OSError("the connection broke off")
+        status, out, err = struct.unpack("!iII", answer)
+        return status, stream.read(out), stream.read(err)
+
+
+def _ask_agent(directory: pathlib.Path, address: str, request: dict[str, t.Any], timeout: float) -> socket.socket:
+    """Send the head of a request, from the switch: the one place that reaches every host."""
     first_process(directory)
-    switch = first_process(directory.parent / "switch").pid
-    with socket_in(switch) as connection:
+    connection = socket_in(first_process(directory.parent / "switch").pid)
+    try:
         # A call to a kernel that is still booting gets lost, and TCP would repeat it ever more rarely.
         connection.settimeout(min(CONNECT_TIME, timeout))
-        try:
-            connection.connect((address, AGENT_PORT))
-        except OSError as error:
-            raise HostOff(f"host {directory.name} does not answer: {error}") from None
+        connection.connect((address, AGENT_PORT))
         connection.settimeout(timeout)
-        header = json.dumps({"command": command, "length": len(data)}).encode()
-        connection.sendall(struct.pack("!I", len(header)) + header + data)
-        with connection.makefile("rb") as stream:
-            answer = stream.read(12)
-            if len(answer) < 12:
-                raise OSError("the connection broke off")
-            status, out, err = struct.unpack("!iII", answer)
-            return status, stream.read(out), stream.read(err)
+        header = json.dumps(request).encode()
+        connection.sendall(struct.pack("!I", len(header)) + header)
+    except OSError as error:
+        connection.close()
+        raise HostOff(f"host {directory.name} does not answer: {error}") from None
+    return connection
+
+
+@contextlib.contextmanager
+def _raw_terminal() -> t.Iterator[None]:
+    """Hand every key on as it is typed, also the ones that would interrupt this process."""
+    before = termios.tcgetattr(0)
+    try:
+        tty.setraw(0)
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 def _ansible_folder() -> str | None:
