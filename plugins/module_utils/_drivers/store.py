@@ -45,10 +45,12 @@ def reconcile(url: str, decide: t.Callable[[State], State], check_mode: bool) ->
     differs. StoreError, with the store as it was, when the database cannot be used.
     """
     path = _path(url)
-    if check_mode and not (os.path.exists(path) and os.path.getsize(path)):
+    if not (os.path.exists(path) and os.path.getsize(path)):
+        # A declaration that is refused does not even leave an empty store behind.
         before = states.empty()
         after = decide(before)
-        return Outcome(before, after, states.difference(before, after))
+        if check_mode:
+            return Outcome(before, after, states.difference(before, after))
     try:
         if not check_mode:
             _prepare(path)
