@@ -50,18 +50,18 @@ class Site:
         """Run the site playbook."""
         return self.lab.playbook(SITE, *self.arguments(), *arguments, check=check, **options)
 
+    def command(self) -> list[str]:
+        """The site playbook as a user would run it, in surroundings()."""
+        program = pathlib.Path(sys.executable).with_name("ansible-playbook")
+        return [str(program), "-i", str(self.lab.inventory_file), str(SITE), *self.arguments()]
+
+    def surroundings(self) -> dict[str, t.Any]:
+        return {"cwd": CHECKOUT, "env": os.environ | environment()}
+
     def start(self) -> subprocess.Popen[bytes]:
         """Start the site playbook in a process group of its own, to be killed as one."""
-        program = pathlib.Path(sys.executable).with_name("ansible-playbook")
-        return subprocess.Popen(
-            [program, "-i", self.lab.inventory_file, SITE, *self.arguments()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=CHECKOUT,
-            env=os.environ | environment(),
-            start_new_session=True,
-        )
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(self.command(), **quiet, **self.surroundings(), start_new_session=True)
 
     def plans(self) -> dict[str, t.Any]:
         """What plan.yml writes for a reviewer."""
