@@ -9,7 +9,6 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import declaration
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import NovaError
 

@@ -6,6 +6,7 @@
 
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import typing as t

@@ -53,7 +53,6 @@ links:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links, preflight
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink

@@ -62,9 +62,9 @@ options:
     default: []
   hosts:
     description:
-      - The hosts by inventory name, each with C(nodes) (what it does, any of V(bridging), V(addressing), V(routing)) and
-        its own C(nova_flat_interface), C(nova_bridge_interfaces), C(nova_public_interface), C(nova_routing_source_ip) and
-        C(nova_my_ip).
+      - The hosts by inventory name, each with C(nodes) (what it does, any of V(bridging), V(addressing), V(routing))
+        and its own C(nova_flat_interface), C(nova_bridge_interfaces), C(nova_public_interface), C(nova_routing_source_ip)
+        and C(nova_my_ip).
       - The filter P(tenantnet.nova.host_settings#filter) picks them from C(hostvars).
     type: dict
     required: true
@@ -109,7 +109,6 @@ actions:
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
 from ansible_collections.tenantnet.nova.plugins.module_utils import _controller, _front
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import store
 

@@ -16,7 +16,6 @@ import time
 import typing as t
 
 import yaml
-
 from lab import Lab
 from lab.guest import Guest
 from lab.playbook import CHECKOUT, Result, environment

@@ -11,7 +11,6 @@ import signal
 import time
 
 import pytest
-
 from nova_site import Site, snapshot, wait_for
 
 HOSTS = ("compute1", "compute2", "compute3")
@@ -90,15 +89,29 @@ def test_a_host_that_lost_power_gets_everything_back_by_a_run(site: Site) -> Non
 
 BAD = {
     "a missing interface": (
-        {"nova_flat_interface": "eth9", "nova_networks": None, "nova_fixed_range": "10.0.0.0/24", "nova_flat_network_bridge": "br100"},
+        {
+            "nova_flat_interface": "eth9",
+            "nova_networks": None,
+            "nova_fixed_range": "10.0.0.0/24",
+            "nova_flat_network_bridge": "br100",
+        },
         ["compute1", "eth9"],
     ),
     "the interface of the Ansible connection": (
-        {"nova_flat_interface": "eth0", "nova_networks": None, "nova_fixed_range": "10.0.0.0/24", "nova_flat_network_bridge": "br100"},
+        {
+            "nova_flat_interface": "eth0",
+            "nova_networks": None,
+            "nova_fixed_range": "10.0.0.0/24",
+            "nova_flat_network_bridge": "br100",
+        },
         ["compute1", "eth0", "cut the host off"],
     ),
     "an interface with the host's own address": (
-        {"nova_networks": [{"label": "blue", "fixed_range": "10.0.0.0/24", "bridge": "br100", "bridge_interface": "eth2"}]},
+        {
+            "nova_networks": [
+                {"label": "blue", "fixed_range": "10.0.0.0/24", "bridge": "br100", "bridge_interface": "eth2"}
+            ]
+        },
         ["compute1", "eth2", "own address 203.0.113.11/24"],
     ),
     "a missing public interface": ({"nova_public_interface": "eth9"}, ["nova_public_interface", "eth9"]),

@@ -10,7 +10,6 @@ import pathlib
 import typing as t
 
 import pytest
-
 from nova_site import Site, Watch, seen_sources, snapshot
 
 NODES = {"single_network_host": ("net1", "compute1", "compute2"), "multi_host": ("compute1", "compute2", "compute3")}

@@ -4,8 +4,10 @@
 
 """Address arithmetic: ranges, reserved addresses, next free address, MAC addresses.
 
-Addresses travel as text ("10.0.0.5"); arithmetic is done on integers. Private to the collection; may change at any time.
+Addresses travel as text ("10.0.0.5"); arithmetic is done on integers.
+Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import hashlib

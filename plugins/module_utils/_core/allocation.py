@@ -7,6 +7,7 @@
 A pure function of its arguments, so a prediction and the run that follows it agree to the address.
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import typing as t
@@ -47,7 +48,7 @@ def allocate(declaration: Declaration, before: State, now: float) -> State:
 
 
 #: (instance, network) -> what is asked of that NIC
-_Ports = t.Dict[t.Tuple[str, str], DeclaredPort]
+_Ports = dict[tuple[str, str], DeclaredPort]
 
 
 def _wanted_ports(declaration: Declaration) -> _Ports:
@@ -61,9 +62,7 @@ def _wanted_ports(declaration: Declaration) -> _Ports:
 
 def _networks_of(port: DeclaredPort, instance: DeclaredInstance, declaration: Declaration) -> list[str]:
     """Labels of the networks that the port is for; an unnamed network is one that the project may use."""
-    usable = [
-        label for label, network in declaration.networks.items() if network.project in (None, instance.project)
-    ]
+    usable = [label for label, network in declaration.networks.items() if network.project in (None, instance.project)]
     if port.network is not None:
         if port.network not in usable:
             owner = declaration.networks[port.network].project
@@ -159,7 +158,7 @@ class _AddressBook:
 
     def fill(self, ports: _Ports) -> None:
         """A free address for every NIC that has none yet."""
-        for key, port in ports.items():
+        for key in ports:
             if key not in self._of_port:
                 address = self._take(key[1], f"instance {key[0]!r}")
                 self.held[address] = FixedIp(address, key[1], key[0], None, None)

@@ -7,6 +7,7 @@
 Everything that can be refused without looking at the store is refused here.
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -228,9 +229,7 @@ def _domain(value: t.Any, path: str) -> str:
     return t.cast(str, value)
 
 
-def _networks(
-    entries: list[tuple[str, t.Any]], settings: Settings, defaults: _Defaults
-) -> dict[str, DeclaredNetwork]:
+def _networks(entries: list[tuple[str, t.Any]], settings: Settings, defaults: _Defaults) -> dict[str, DeclaredNetwork]:
     declared: dict[str, DeclaredNetwork] = {}
     for path, value in entries:
         network = _network(Fields(value, path), settings, defaults)

@@ -6,6 +6,7 @@
 
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import re
@@ -45,9 +46,7 @@ def interface_name(value: object, what: str) -> str:
             f"at most {INTERFACE_NAME_MAX}; choose a shorter name"
         )
     if value in (".", "..") or _FORBIDDEN_IN_INTERFACE.search(value):
-        raise InputError(
-            f"{what}: {value!r} is not an interface name; the kernel allows no blank, '/' or ':' in it"
-        )
+        raise InputError(f"{what}: {value!r} is not an interface name; the kernel allows no blank, '/' or ':' in it")
     return value
 
 

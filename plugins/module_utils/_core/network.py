@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """Deriving a network's fields as its manager did. Private to the collection; may change at any time."""
+
 from __future__ import annotations
 
 from . import addressing

@@ -6,6 +6,7 @@
 
 The document is described by docs/host_plan.schema.json. Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import typing as t
@@ -22,7 +23,7 @@ VERSION = 1
 OPTION_ROUTER = 3
 OPTION_INTERFACE_MTU = 26
 
-Plan = t.Dict[str, t.Any]
+Plan = dict[str, t.Any]
 
 
 class _Guest(t.NamedTuple):
@@ -91,9 +92,7 @@ def _carried(host: Host, guests: list[_Guest], site: _Site) -> list[Network]:
     """Networks that the host has a bridge of: those of its guests and those that it serves."""
     labels = {guest.network.label for guest in guests}
     return [
-        network
-        for label, network in site.state.networks.items()
-        if label in labels or _serves(host, network, site)
+        network for label, network in site.state.networks.items() if label in labels or _serves(host, network, site)
     ]
 
 

@@ -6,6 +6,7 @@
 
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -14,7 +15,7 @@ import typing as t
 from . import links
 from .errors import HostError, InputError
 
-Report = t.Dict[str, t.Any]
+Report = dict[str, t.Any]
 
 
 def report(state: links.State, duties: links.Duties) -> Report:
@@ -58,7 +59,9 @@ def _read(said: Report) -> tuple[links.State, links.Duties]:
         addresses = [links.Address(**address) for address in entry["addresses"]]
         found[entry["name"]] = links.Link(**{**entry, "addresses": addresses})
     duties = links.Duties(
-        said["carried"], frozenset(said["reached_by"]), frozenset((name, local) for name, local in said["route_sources"])
+        said["carried"],
+        frozenset(said["reached_by"]),
+        frozenset((name, local) for name, local in said["route_sources"]),
     )
     return links.State(found), duties
 

@@ -6,6 +6,7 @@
 
 Works with SQLAlchemy 1.4 and 2. Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -45,12 +46,12 @@ def reconcile(url: str, decide: t.Callable[[State], State], check_mode: bool) ->
     differs. StoreError, with the store as it was, when the database cannot be used.
     """
     path = _path(url)
+    foreseen = None
     if not (os.path.exists(path) and os.path.getsize(path)):
-        # A declaration that is refused does not even leave an empty store behind.
-        before = states.empty()
-        after = decide(before)
+        # Decided before the file is made: a declaration that is refused does not leave an empty store behind.
+        foreseen = _outcome(states.empty(), decide(states.empty()))
         if check_mode:
-            return Outcome(before, after, states.difference(before, after))
+            return foreseen
     try:
         if not check_mode:
             _prepare(path)
@@ -58,14 +59,17 @@ def reconcile(url: str, decide: t.Callable[[State], State], check_mode: bool) ->
             tables = _tables()
             _schema(connection, tables, read_only=check_mode)
             before = _load(connection, tables)
-            after = decide(before)
-            changes = states.difference(before, after)
+            outcome = foreseen if foreseen and foreseen.before == before else _outcome(before, decide(before))
             if not check_mode:
-                _write(connection, tables, changes)
-            return Outcome(before, after, changes)
+                _write(connection, tables, outcome.changes)
+            return outcome
     except (exc.SQLAlchemyError, OSError) as error:
         reason = first_line(getattr(error, "orig", None) or error)
         raise StoreError(f"the store {path} cannot be used: {reason}; it is as it was before this run") from error
+
+
+def _outcome(before: State, after: State) -> Outcome:
+    return Outcome(before, after, states.difference(before, after))
 
 
 def _tables() -> _Tables:

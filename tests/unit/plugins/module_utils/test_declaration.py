@@ -22,7 +22,11 @@ def two_networks(**fields: t.Any) -> list[dict[str, t.Any]]:
 
 REFUSED = [
     # the declaration, and what the message must name
-    ("overlap", {"networks": two_networks(fixed_range="10.0.0.128/25")}, ["10.0.0.128/25", "green", "blue", "10.0.0.0/24"]),
+    (
+        "overlap",
+        {"networks": two_networks(fixed_range="10.0.0.128/25")},
+        ["10.0.0.128/25", "green", "blue", "10.0.0.0/24"],
+    ),
     ("range too small", {"networks": network(fixed_range="10.0.0.0/31")}, ["10.0.0.0/31", "too small", "/30"]),
     ("no range", {"networks": network(fixed_range="10.0.0.5")}, ["'10.0.0.5'", "range", "10.0.0.0/24"]),
     ("range of a wrong type", {"networks": network(fixed_range=24)}, ["24", "range"]),
@@ -52,23 +56,63 @@ REFUSED = [
     ("unknown network", {"instances": [instance("web1", network="red")]}, ["'red'", "network", "blue"]),
     ("instance twice", {"instances": [instance("web1"), instance("web1")]}, ["'web1'", "twice"]),
     ("no host name", {"instances": [instance("web_1")]}, ["'web_1'", "host name"]),
-    ("two with one MAC", {"instances": [instance("a", mac="fa:16:3e:00:00:01"), instance("b", mac="FA-16-3E-00-00-01")]}, ["fa:16:3e:00:00:01", "'a'"]),
-    ("two with one address", {"instances": [instance("a", address="10.0.0.9"), instance("b", address="10.0.0.9")]}, ["10.0.0.9", "'a'"]),
+    (
+        "two with one MAC",
+        {"instances": [instance("a", mac="fa:16:3e:00:00:01"), instance("b", mac="FA-16-3E-00-00-01")]},
+        ["fa:16:3e:00:00:01", "'a'"],
+    ),
+    (
+        "two with one address",
+        {"instances": [instance("a", address="10.0.0.9"), instance("b", address="10.0.0.9")]},
+        ["10.0.0.9", "'a'"],
+    ),
     ("group MAC", {"instances": [instance("a", mac="01:00:5e:00:00:01")]}, ["01:00:5e:00:00:01", "unicast"]),
     ("no MAC", {"instances": [instance("a", mac="fa:16:3e")]}, ["'fa:16:3e'", "MAC address"]),
     ("no address", {"instances": [instance("a", address="10.0.0")]}, ["'10.0.0'", "IPv4 address"]),
-    ("address outside", {"instances": [instance("a", network="blue", address="10.0.1.9")]}, ["10.0.1.9", "10.0.0.0/24"]),
-    ("address outside, network unnamed", {"instances": [instance("a", address="10.0.1.9")]}, ["10.0.1.9", "10.0.0.0/24"]),
+    (
+        "address outside",
+        {"instances": [instance("a", network="blue", address="10.0.1.9")]},
+        ["10.0.1.9", "10.0.0.0/24"],
+    ),
+    (
+        "address outside, network unnamed",
+        {"instances": [instance("a", address="10.0.1.9")]},
+        ["10.0.1.9", "10.0.0.0/24"],
+    ),
     ("address reserved", {"instances": [instance("a", address="10.0.0.1")]}, ["10.0.0.1", "reserved", "gateway"]),
     ("address is the broadcast", {"instances": [instance("a", address="10.0.0.255")]}, ["10.0.0.255", "reserved"]),
     ("one network twice", {"instances": [instance("a", networks=["blue", "blue"])]}, ["'blue'", "twice"]),
-    ("address beside networks", {"instances": [instance("a", address="10.0.0.9", networks=["blue"])]}, ["address", "networks"]),
-    ("one MAC for two NICs", {"networks": two_networks(), "instances": [instance("a", mac="fa:16:3e:00:00:01")]}, ["mac", "blue", "green"]),
-    ("network of another project", {"networks": network(project="acme"), "projects": ["acme", "other"], "instances": [instance("a", network="blue") | {"project": "other"}]}, ["'blue'", "'acme'", "'other'"]),
-    ("exhausted", {"networks": network(fixed_range="10.0.0.0/30"), "instances": [instance("a"), instance("b")]}, ["'blue'", "10.0.0.0/30", "no free address", "'b'"]),
+    (
+        "address beside networks",
+        {"instances": [instance("a", address="10.0.0.9", networks=["blue"])]},
+        ["address", "networks"],
+    ),
+    (
+        "one MAC for two NICs",
+        {"networks": two_networks(), "instances": [instance("a", mac="fa:16:3e:00:00:01")]},
+        ["mac", "blue", "green"],
+    ),
+    (
+        "network of another project",
+        {
+            "networks": network(project="acme"),
+            "projects": ["acme", "other"],
+            "instances": [instance("a", network="blue") | {"project": "other"}],
+        },
+        ["'blue'", "'acme'", "'other'"],
+    ),
+    (
+        "exhausted",
+        {"networks": network(fixed_range="10.0.0.0/30"), "instances": [instance("a"), instance("b")]},
+        ["'blue'", "10.0.0.0/30", "no free address", "'b'"],
+    ),
     ("nothing declared", {"networks": None}, ["nova_fixed_range", "nova_networks"]),
     ("no bridge", {"settings": {"nova_flat_network_bridge": None}}, ["bridge", "nova_flat_network_bridge"]),
-    ("unknown manager of the site", {"settings": {"nova_network_manager": "nova.network.Nobody"}}, ["nova_network_manager", "Nobody"]),
+    (
+        "unknown manager of the site",
+        {"settings": {"nova_network_manager": "nova.network.Nobody"}},
+        ["nova_network_manager", "Nobody"],
+    ),
     ("lease too short", {"settings": {"nova_dhcp_lease_time": 5}}, ["nova_dhcp_lease_time", "5", "120"]),
     ("domain with a blank", {"settings": {"nova_dhcp_domain": "no va"}}, ["nova_dhcp_domain", "no va"]),
     ("server is a name", {"settings": {"nova_dns_server": ["dns"]}}, ["nova_dns_server[0]", "'dns'"]),
@@ -77,9 +121,21 @@ REFUSED = [
     ("unknown node", {"hosts": {"h": {"nodes": ["tunnelling"]}}}, ["host h", "'tunnelling'"]),
     ("nobody serves", {"hosts": {"h": {"nodes": ["bridging"]}}}, ["addressing", "routing", "multi_host"]),
     ("server is no bridging node", {"hosts": {"h": {"nodes": ["addressing", "routing"]}}}, ["'h'", "bridging_nodes"]),
-    ("no public interface", {"hosts": {"h": {"nodes": ["bridging", "addressing", "routing"]}}}, ["'h'", "nova_public_interface"]),
-    ("interface in two bridges", {"networks": two_networks(), "instances": [instance("a")]}, ["'eth1'", "'blue'", "'green'", "nova_bridge_interfaces"]),
-    ("source address no address", {"hosts": {"h": {"nova_routing_source_ip": "me"}}}, ["host h", "nova_routing_source_ip", "'me'"]),
+    (
+        "no public interface",
+        {"hosts": {"h": {"nodes": ["bridging", "addressing", "routing"]}}},
+        ["'h'", "nova_public_interface"],
+    ),
+    (
+        "interface in two bridges",
+        {"networks": two_networks(), "instances": [instance("a")]},
+        ["'eth1'", "'blue'", "'green'", "nova_bridge_interfaces"],
+    ),
+    (
+        "source address no address",
+        {"hosts": {"h": {"nova_routing_source_ip": "me"}}},
+        ["host h", "nova_routing_source_ip", "'me'"],
+    ),
 ]
 
 

@@ -58,7 +58,11 @@ def test_a_second_run_writes_nothing(url: str) -> None:
     before = file_of(url).stat()
     assert put(url, declared, now=2000.0).changes == {}
     after = file_of(url).stat()
-    assert (after.st_mtime_ns, after.st_ctime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ctime_ns, before.st_ino)
+    assert (after.st_mtime_ns, after.st_ctime_ns, after.st_ino) == (
+        before.st_mtime_ns,
+        before.st_ctime_ns,
+        before.st_ino,
+    )
     assert os.listdir(file_of(url).parent) == ["nova.sqlite"]
 
 
@@ -97,7 +101,15 @@ def test_a_refusal_leaves_the_store_as_it_was(url: str) -> None:
         "NULL, multi_host, host, project FROM networks",
         "DELETE FROM instances WHERE name = 'a'",
     ],
-    ids=["address twice", "NIC with two addresses", "address of nobody", "no such network", "MAC twice", "range twice", "orphan"],
+    ids=[
+        "address twice",
+        "NIC with two addresses",
+        "address of nobody",
+        "no such network",
+        "MAC twice",
+        "range twice",
+        "orphan",
+    ],
 )
 def test_the_database_itself_refuses_what_must_never_be(url: str, statement: str) -> None:
     put(url, site(instances=[instance("a")]))
