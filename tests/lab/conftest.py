@@ -18,10 +18,6 @@ from lab import Lab, reap
 from lab.topology import Topology
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "vlan: needs a kernel with 802.1Q, this machine's or a guest's")
-
-
 @pytest.fixture(scope="session")
 def _machine() -> None:
     """A machine that can carry labs, cleared of those whose test run has died."""

@@ -32,6 +32,7 @@ import sys
 import tempfile
 import termios
 import traceback
+from typing import Any
 
 PORT = 2022
 PIPELINED = re.compile(r"(/bin/sh -c )?'?/usr/bin/python3( && sleep 0)?'?")
@@ -108,16 +109,17 @@ def run_command(command: str, data: bytes) -> tuple[int, bytes, bytes]:
     return done.returncode, done.stdout, done.stderr
 
 
-def relay(connection: socket.socket, request: dict) -> None:
+def relay(connection: socket.socket, request: dict[str, Any]) -> None:
     """Run a shell command on a terminal of its own, tied to the connection, until one of them ends."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = request["terminal"]
         os.execv("/bin/sh", ["/bin/sh", "-c", request["command"]])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", *request["size"], 0, 0))
+    ends: list[int | socket.socket] = [terminal, connection]
     with contextlib.suppress(OSError):  # the terminal's way to say that its last user has gone
         while True:
-            for source in select.select([terminal, connection], [], [])[0]:
+            for source in select.select(ends, [], [])[0]:
                 data = os.read(source if source == terminal else connection.fileno(), 65536)
                 if not data:
                     return

@@ -49,7 +49,7 @@ class Capture:
         index = _index(self._socket, device)
         self._socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("iHH8x", index, PACKET_MR_PROMISC, 0))
 
-    def __enter__(self) -> t.Self:
+    def __enter__(self) -> Capture:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -88,4 +88,5 @@ def _frame(data: bytes, extra: list[tuple[int, int, bytes]]) -> Frame:
 def _index(bound: socket.socket, device: str) -> int:
     """The number of the device in the socket's own namespace, where this process is not."""
     request = struct.pack("16s16x", device.encode())
-    return struct.unpack("16xi12x", fcntl.ioctl(bound, SIOCGIFINDEX, request))[0]
+    index: int = struct.unpack("16xi12x", fcntl.ioctl(bound, SIOCGIFINDEX, request))[0]
+    return index

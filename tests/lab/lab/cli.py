@@ -12,10 +12,15 @@ import os
 import shlex
 import subprocess
 import sys
+import typing as t
 
 from .errors import LabError
+from .guest import Guest
+from .host import Host
 from .lab import Lab, labs, reap
 from .playbook import environment
+
+Verb = t.Callable[[argparse.Namespace], t.Optional[int]]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if os.geteuid():
             raise LabError("the lab makes namespaces and needs root")
-        return arguments.call(arguments) or 0
+        call: Verb = arguments.call
+        return call(arguments) or 0
     except (LabError, OSError, subprocess.CalledProcessError) as error:
         print(f"novalab: {error}", file=sys.stderr)
         return 1
@@ -39,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     default = os.environ.get("NOVALAB_NAME", "lab")
     named.add_argument("-n", "--name", default=default, help="which lab (default: $NOVALAB_NAME, else 'lab')")
 
-    def verb(name: str, call, text: str, *arguments: str, lab: bool = True) -> argparse.ArgumentParser:
+    def verb(name: str, call: Verb, text: str, *arguments: str, lab: bool = True) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=text, description=text, parents=[named] if lab else [])
         made.set_defaults(call=call)
         for argument in arguments:
@@ -124,7 +130,7 @@ def _exec(a: argparse.Namespace) -> int | None:
     return done.returncode
 
 
-def _place(a: argparse.Namespace):
+def _place(a: argparse.Namespace) -> Host | Guest:
     name, _, guest = getattr(a, "host[/guest]").partition("/")
     host = Lab(a.name).host(name)
     return host.guest(guest) if guest else host

@@ -9,6 +9,8 @@ from __future__ import annotations
 import subprocess
 import typing as t
 
+from .process import ping_command
+
 if t.TYPE_CHECKING:
     from .host import Host
 
@@ -53,8 +55,8 @@ class Guest:
         return {key: value for key, value in given.items() if key.islower() and key != "interface"}
 
     def ping(self, address: str, wait: int = 2) -> bool:
-        """Whether ADDRESS answers one echo request within WAIT seconds."""
-        return self.run(["ping", "-c1", f"-W{wait}", address], check=False).returncode == 0
+        """Whether ADDRESS answers an echo request, repeated every second, within WAIT seconds."""
+        return self.run(ping_command(address, wait), check=False).returncode == 0
 
     def remove(self) -> None:
         """Unplug and end the guest.  Raises CommandFailed if there is none of that name."""

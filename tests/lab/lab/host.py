@@ -17,7 +17,7 @@ from . import cgroup
 from .errors import CommandFailed, HostOff, LabError
 from .guest import TOOL, Guest
 from .life import BOOT, start
-from .process import ENVIRONMENT, Process, first_process, ip_batch, nsenter, write_json
+from .process import ENVIRONMENT, Process, first_process, ip_batch, nsenter, ping_command, write_json
 from .switch import Switch
 from .topology import HostSpec
 
@@ -117,8 +117,8 @@ class Host:
         self.run(["sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", path], input=content)
 
     def ping(self, address: str, wait: int = 2) -> bool:
-        """Whether ADDRESS answers one echo request within WAIT seconds."""
-        return self.run(["ping", "-c1", f"-W{wait}", address], check=False).returncode == 0
+        """Whether ADDRESS answers an echo request, repeated every second, within WAIT seconds."""
+        return self.run(ping_command(address, wait), check=False).returncode == 0
 
     def guest(self, name: str) -> Guest:
         """The guest of that name, which need not exist yet."""

@@ -17,10 +17,11 @@ import shutil
 import subprocess
 import typing as t
 
-from . import cgroup, playbook
+from . import cgroup
 from .errors import LabError
 from .host import Host
 from .life import kill_marked, reap_children, unmount_below
+from .playbook import Result, run_ansible
 from .process import Process, write_json
 from .switch import Switch
 from .topology import INTERNET, HostSpec, Topology, load, parse
@@ -79,7 +80,7 @@ class Lab:
             unmount_below(self.directory)
             shutil.rmtree(self.directory)
 
-    def __enter__(self) -> t.Self:
+    def __enter__(self) -> Lab:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -128,11 +129,12 @@ class Lab:
 
     def _record(self) -> dict[str, t.Any]:
         try:
-            return json.loads((self.directory / "lab.json").read_text())
+            record: dict[str, t.Any] = json.loads((self.directory / "lab.json").read_text())
         except FileNotFoundError:
             raise LabError(f"there is no lab '{self.name}'") from None
         except ValueError as error:
             raise LabError(f"the record of lab '{self.name}' is damaged: {error}") from None
+        return record
 
     @property
     def topology(self) -> Topology:
@@ -183,24 +185,22 @@ class Lab:
             }
             for name, spec in topology.hosts.items()
         }
-        groups = {group: {"hosts": {member: {} for member in members}} for group, members in topology.groups.items()}
+        groups: dict[str, t.Any] = {
+            group: {"hosts": {member: {} for member in members}} for group, members in topology.groups.items()
+        }
         return {"all": {"hosts": hosts, "children": groups}}
 
-    def playbook(
-        self, book: str | os.PathLike[str], *arguments: str, check: bool = True, **options: t.Any
-    ) -> playbook.Result:
+    def playbook(self, book: str | os.PathLike[str], *arguments: str, check: bool = True, **options: t.Any) -> Result:
         """Run ansible-playbook against this lab.
 
         BOOK is a file or the full name of one in a collection; further inventories may be among ARGUMENTS.  CHECK
         means that a failure raises LabError with the output's end; Ansible's check mode is the argument "--check".
         """
-        return playbook.run(
-            "ansible-playbook", self.inventory_file, os.fspath(book), *arguments, check=check, **options
-        )
+        return run_ansible("ansible-playbook", self.inventory_file, os.fspath(book), *arguments, check=check, **options)
 
-    def ansible(self, *arguments: str, check: bool = True, **options: t.Any) -> playbook.Result:
+    def ansible(self, *arguments: str, check: bool = True, **options: t.Any) -> Result:
         """Run the ansible command, such as ``lab.ansible("all", "-m", "ping")``; otherwise as playbook()."""
-        return playbook.run("ansible", self.inventory_file, *arguments, check=check, **options)
+        return run_ansible("ansible", self.inventory_file, *arguments, check=check, **options)
 
 
 def labs() -> list[Lab]:

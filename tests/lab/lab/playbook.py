@@ -55,7 +55,9 @@ def environment() -> dict[str, str]:
     }
 
 
-def run(command: str, inventory: pathlib.Path, *arguments: str, check: bool = True, timeout: float = 900) -> Result:
+def run_ansible(
+    command: str, inventory: pathlib.Path, *arguments: str, check: bool = True, timeout: float = 900
+) -> Result:
     """Run an Ansible command in the checkout's root.  Raises LabError (a failure only if CHECK)."""
     beside = pathlib.Path(sys.executable).with_name(command)
     program = str(beside) if beside.exists() else shutil.which(command)

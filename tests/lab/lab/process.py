@@ -117,6 +117,11 @@ def in_network(pid: int, *argv: str) -> list[str]:
     return ["nsenter", "--target", str(pid), "--net", "--", *argv]
 
 
+def ping_command(address: str, wait: int) -> list[str]:
+    """The command that succeeds as soon as ADDRESS has answered, and fails WAIT seconds from now."""
+    return ["ping", "-c1", f"-w{wait}", address]
+
+
 def ip_batch(pid: int, lines: t.Iterable[str]) -> None:
     """Run ip(8) commands in the network namespace of PID; LabError tells which one failed."""
     done = subprocess.run(

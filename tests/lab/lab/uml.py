@@ -60,7 +60,8 @@ class GuestKernelHost(Host):
         with _ask_agent(self.directory, self.spec.address, request, timeout=10) as connection, _raw_terminal():
             connection.settimeout(None)
             while True:
-                ready = select.select([0, connection], [], [])[0]
+                sources: list[int | socket.socket] = [0, connection]
+                ready = select.select(sources, [], [])[0]
                 if connection in ready:
                     said = connection.recv(65536)
                     if not said:
