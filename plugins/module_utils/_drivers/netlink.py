@@ -16,6 +16,7 @@ What is measured and decided here (1,000 bridges with a port each):
 
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -782,9 +783,7 @@ def apply(
             raise HostError(f"{failure}; {_put_back(kernel, encoder, run.undo(), difference, before)}") from failure
 
 
-def _put_back(
-    kernel: Socket, encoder: _Encoder, undo: list[Operation], difference: Difference, before: State
-) -> str:
+def _put_back(kernel: Socket, encoder: _Encoder, undo: list[Operation], difference: Difference, before: State) -> str:
     """Take everything back, last first, whatever fails meanwhile; then look whether the host is as it was."""
     for operation in undo:
         # One by one, and on after a refusal: perhaps it had not been done. What counts is what is found below.

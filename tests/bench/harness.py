@@ -1,0 +1,185 @@
+"""Measure what we do against the floor: the cheapest known way to the same end, in the same run.
+
+A case has a floor and one or more of ours. Each runs in a child of its own, in a network namespace of its own that has
+been prepared alike; preparing is not measured. CPU is that of the child and of what it started, the kernel's work
+included. Absolute values move with the machine's other load; the ratios hold better, of the minima before the medians.
+
+Mind that a namespace with many links dies slowly (about 46 ms a bridge), under a lock that all namespaces share: few
+runs of large cases, and `shared` for what changes nothing.
+
+A file `bench_NAME.py` has a `main()` that runs its cases; `run.py` runs all files or those named.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import pathlib
+import statistics
+import struct
+import sys
+import time
+import traceback
+import typing as t
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CLONE_NEWNET = 0x40000000
+_COST = struct.Struct("=dd")
+
+#: A command, or a function of this process: what that one has imported already costs nothing then.
+Work = t.Union[t.Sequence[str], t.Callable[[], None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Seconds."""
+
+    cpu: float
+    wall: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Ours:
+    """One of our ways to the end."""
+
+    what: str
+    work: Work
+    #: The ratio that we aim for.
+    aim: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    what: str
+    floor: Work
+    ours: t.Sequence[Ours]
+    #: Run before each, in the same namespace; not measured.
+    prepare: t.Callable[[], None] = lambda: None
+    runs: int = 5
+    #: Prepare one namespace, once, for all runs: for work that leaves everything as it finds it.
+    shared: bool = False
+    #: Compare wall time: work that is done by other processes has no CPU of ours.
+    by_wall: bool = False
+    own_network: bool = True
+
+
+def development_tree() -> None:
+    """Make the collection importable, for this process and those it starts."""
+    tree = str(ROOT / ".ansible" / "collections")
+    if tree not in sys.path:
+        sys.path.insert(0, tree)
+        os.environ["PYTHONPATH"] = tree
+
+
+def measure(
+    works: t.Sequence[Work], prepare: t.Callable[[], None] = lambda: None, own_network: bool = True
+) -> list[Cost]:
+    """The cost of each work, one after the other, in one namespace that has been prepared once."""
+    reader, writer = os.pipe()
+    stage = os.fork()
+    if stage == 0:
+        # This process lives in the namespace and prepares it; its children are what is measured.
+        _in_child(lambda: _stage(works, prepare, own_network, writer))
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        said = answer.read()
+    if os.waitpid(stage, 0)[1] or len(said) != _COST.size * len(works):
+        raise SystemExit("the measured work failed; its message stands above")
+    return [Cost(*cost) for cost in _COST.iter_unpack(said)]
+
+
+def _stage(works: t.Sequence[Work], prepare: t.Callable[[], None], own_network: bool, writer: int) -> None:
+    if own_network and ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "cannot make a network namespace; this needs root")
+    prepare()
+    for work in works:
+        begin = time.perf_counter()
+        measured = os.fork()
+        if measured == 0:
+            _in_child(lambda work=work: _do(work))
+        _pid, status, usage = os.wait4(measured, 0)
+        wall = time.perf_counter() - begin
+        if status:
+            raise RuntimeError(f"{work} ended with status {status}")
+        os.write(writer, _COST.pack(usage.ru_utime + usage.ru_stime, wall))
+
+
+def _do(work: Work) -> None:
+    if callable(work):
+        work()
+    else:
+        os.execvp(work[0], list(work))
+
+
+def _in_child(work: t.Callable[[], t.Any]) -> t.NoReturn:
+    """Call `work` in a forked child and end it, whatever happens: nothing of the parent's may run twice."""
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+@dataclasses.dataclass
+class Result:
+    what: str
+    floor: list[float]
+    ours: list[float]
+    aim: float | None
+
+    @property
+    def ratio_of_minima(self) -> float:
+        return min(self.ours) / max(min(self.floor), 1e-9)
+
+    @property
+    def ratio_of_medians(self) -> float:
+        return statistics.median(self.ours) / max(statistics.median(self.floor), 1e-9)
+
+    @property
+    def missed(self) -> bool:
+        return self.aim is not None and self.ratio_of_minima > self.aim
+
+
+def compare(case: Case) -> list[Result]:
+    """Floor and ours in turn, so that all meet the same weather."""
+    works = [case.floor, *(ours.work for ours in case.ours)]
+    if case.shared:
+        flat = measure(works * case.runs, case.prepare, case.own_network)
+    else:
+        flat = [measure([work], case.prepare, case.own_network)[0] for work in works * case.runs]
+    figures = [cost.wall if case.by_wall else cost.cpu for cost in flat]
+    floor, *columns = ([*figures[place :: len(works)]] for place in range(len(works)))
+    return [
+        Result(f"{case.what}, {ours.what}" if ours.what else case.what, floor, column, ours.aim)
+        for ours, column in zip(case.ours, columns)
+    ]
+
+
+_WIDTH = 44
+
+
+def run(cases: t.Iterable[Case]) -> list[Result]:
+    """Measure the cases and print a line for each as it is done."""
+    print(f"{'what':<{_WIDTH}}  {'floor':>9}  {'ours':>9}  {'x min':>6}  {'x median':>8}  {'aim':>4}  of", flush=True)
+    results = []
+    for case in cases:
+        for result in compare(case):
+            results.append(result)
+            aim = "" if result.aim is None else f"{result.aim:g}"
+            print(
+                f"{result.what:<{_WIDTH}}  {_seconds(min(result.floor)):>9}  {_seconds(min(result.ours)):>9}  "
+                f"{result.ratio_of_minima:>6.2f}  {result.ratio_of_medians:>8.2f}  {aim:>4}  "
+                f"{'wall' if case.by_wall else 'cpu'}{' (missed)' if result.missed else ''}",
+                flush=True,
+            )
+    return results
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.1f} ms" if value < 1 else f"{value:.2f} s"
