@@ -12,6 +12,7 @@ programs of nova: what jumps to another one of them stays in it.
 
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import collections

@@ -10,6 +10,7 @@ forward, which bridges offer DHCP and DNS).
 
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import dataclasses

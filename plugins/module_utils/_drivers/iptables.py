@@ -6,6 +6,7 @@
 
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -83,9 +84,7 @@ def _answer(run: _Run, families: list[_Family], diff: bool) -> dict[str, t.Any]:
     result: dict[str, t.Any] = {
         "changed": bool(families),
         "actions": [
-            action
-            for family in families
-            for action in core.actions(family.changes, family.name, run.meaning.labels)
+            action for family in families for action in core.actions(family.changes, family.name, run.meaning.labels)
         ],
         "chains": [f"{family.name} {chain}" for family in families for chain in core.chain_names(family.changes)],
         "warnings": run.warnings,
@@ -226,15 +225,16 @@ class _Refused(Exception):
 
 def _write(run: _Run, families: list[_Family]) -> None:
     texts = [(family.name, core.compose(family.changes)) for family in families if family.changes]
+    # One table is loaded wholly or not at all; several, one after the other: so these are tried first.
+    several = sum(len(family.changes) for family in families) > 1
+    if several:
+        for name, text in texts:
+            _restore(run, name, text, "nothing was changed", "--test")
+    written = ""
     for name, text in texts:
-        _restore(run, name, text, "nothing was changed", "--test")
-    written: list[str] = []
-    for name, text in texts:
-        left = f"{', '.join(written)} rules are in place, {name} rules may be in part" if written else (
-            f"{name} rules may be in place in part"
-        )
-        _restore(run, name, text, f"{left}; the next run repairs that")
-        written.append(name)
+        part = f"{written}{name} rules may be in place in part; the next run repairs that"
+        _restore(run, name, text, part if several else "nothing was changed")
+        written = f"{name} rules are in place, "
 
 
 def _restore(run: _Run, family: str, text: str, state: str, *options: str) -> None:

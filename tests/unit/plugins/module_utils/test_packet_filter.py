@@ -80,6 +80,7 @@ REFUSED = [
         r"networks\[1\].cidr: network 'red' 10.0.0.0/22 overlaps network 'blue' 10.0.2.0/24",
     ),
     (section(network(), network(**{**RED, "cidr": "10.0.0.0/24"})), "overlaps network 'blue'"),
+    (section(network(), network(**{**RED, "cidr": "10.0.0.255/32"})), "overlaps network 'blue'"),
     (
         section(network(), network(**{**RED, "bridge": "br100"}, gateway=False)),
         r"networks\[1\].gateway: networks 'blue' and 'red' share bridge 'br100'",
