@@ -11,14 +11,17 @@ short_description: Serve the networks of a host with DHCP and DNS
 version_added: 0.1.0
 author: tenantnet.nova contributors (@tenantnet)
 description:
-  - Makes the C(dnsmasq) processes of a host and their files equal to the C(dnsmasq) section of its host plan. Each network
-    has a process of its own, as nova-network had it; one call handles all networks of the host.
+  - Makes the C(dnsmasq) processes of a host and their files equal to the C(dnsmasq) section of its host plan. Each
+    network has a process of its own, as nova-network had it; one call handles all networks of the host.
   - A process answers reserved MAC addresses only.
   - What was set up by this module and is not in the plan any more is stopped and removed with its files and leases.
     Other C(dnsmasq) processes of the host are never touched.
 notes:
-  - Reservations, DHCP options and names are read by the running process on SIGHUP; clients notice nothing. Any other change
-    restarts the process of that one network, which is away for some hundredths of a second. Leases are kept in both cases.
+  - Reservations, DHCP options and names are read by the running process on SIGHUP; clients notice nothing. Any other
+    change restarts the process of that one network, which is away for some hundredths of a second. Leases are kept in
+    both cases.
+  - DHCP is bound to the interface, so that a network never hears the clients of another one. DNS is therefore answered
+    on all addresses of the interface.
   - A lease whose reservation went away is released at once, so that its address can be given to another MAC address.
   - A host run by systemd gets the template unit C(tenantnet-dnsmasq@.service), and its instances start at boot. Without
     systemd a run of this module after a boot starts them.
@@ -43,9 +46,9 @@ attributes:
 options:
   plan:
     description:
-      - The C(dnsmasq) section of the host plan. Its only key C(instances) is a list with one mapping for each network that
-        this host serves; with an empty list the host serves none. Every value is checked before anything is changed,
-        and a message names the place of the faulty one.
+      - The C(dnsmasq) section of the host plan. Its only key C(instances) is a list with one mapping for each network
+        that this host serves; with an empty list the host serves none. Every value is checked before anything is
+        changed, and a message names the place of the faulty one.
       - C(name) names the files and the process, usually as the bridge is named.
       - C(network) is the network's label.
       - C(interface) is the interface on which clients are served. It has to be there and carry C(listen_address).
@@ -58,11 +61,12 @@ options:
         C(/etc/resolv.conf) are.
       - C(config_file) is a file of further C(dnsmasq) settings on the host, which the operator keeps. A change of its
         content restarts the process.
-      - C(hosts) lists the reservations, each with C(mac), C(hostname) and C(address). A MAC and an address stand there once
-        each. Of a host name with more than 63 characters the first 2 and the last 60 are kept.
+      - C(hosts) lists the reservations, each with C(mac), C(hostname) and C(address). A MAC and an address stand there
+        once each. Of a host name with more than 63 characters the first 2 and the last 60 are kept.
       - C(options) lists DHCP options that are sent to every client, each with its number C(option) and its C(value).
         An empty value suppresses an option that C(dnsmasq) would send by itself.
-      - C(names) lists further names to answer, each with C(address) and C(hostname), such as those of guests on other hosts.
+      - C(names) lists further names to answer, each with C(address) and C(hostname), such as those of guests on other
+        hosts.
       - C(domain), C(servers), C(config_file), C(hosts), C(options) and C(names) may be left out.
     type: dict
     required: true
@@ -109,7 +113,8 @@ actions:
   sample: ["start dnsmasq for br100", "reload br101: +1 reservation", "release 10.0.1.3 of fa:16:3e:01:02:03 on br101"]
 instances:
   description: >-
-    What was done with the process of each instance: V(started), V(reloaded), V(restarted), V(stopped) or V(unchanged).
+    What was done with the process of each instance: V(started), V(reloaded), V(restarted), V(stopped) or V(unchanged);
+    where the module fails, V(failed) for those that it could not bring to the plan.
   returned: always
   type: dict
   sample: {"br100": "started", "br101": "reloaded"}

@@ -6,6 +6,7 @@
 
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import ipaddress
@@ -173,7 +174,9 @@ def _hosts(value: object, where: str, subnet: ipaddress.IPv4Network, listen: str
         item = _mapping(each, path, ("mac", "hostname", "address"))
         address = _inside(subnet, item["address"], f"{path}.address")
         if address == listen:
-            raise InputError(f"{path}.address: {address} is the address that dnsmasq itself listens on; reserve another")
+            raise InputError(
+                f"{path}.address: {address} is the address that dnsmasq itself listens on; reserve another"
+            )
         hosts.append(Host(_mac(item["mac"], f"{path}.mac"), _hostname(item["hostname"], f"{path}.hostname"), address))
     _unique(where, "mac", [each.mac for each in hosts])
     _unique(where, "address", [each.address for each in hosts])
@@ -227,7 +230,9 @@ def _mapping(value: object, where: str, keys: t.Sequence[str], optional: t.Seque
             raise InputError(f"{where}: unknown key {key!r}; known are {', '.join(keys)}")
     for key in keys:
         if key not in value and key not in optional:
-            raise InputError(f"{where}: {key!r} is missing; needed are {', '.join(k for k in keys if k not in optional)}")
+            raise InputError(
+                f"{where}: {key!r} is missing; needed are {', '.join(k for k in keys if k not in optional)}"
+            )
     return value
 
 
@@ -277,7 +282,9 @@ def _interface(value: object, where: str) -> str:
     name = naming.interface_name(value, where)
     # A comma separates two interfaces for dnsmasq, a star matches many, the others begin quoting or a comment.
     if not name.isprintable() or re.search(r'[,*"\\#]', name):
-        raise InputError(f"{where}: {value!r} cannot be given to dnsmasq; use none of , * \" \\ # in the interface's name")
+        raise InputError(
+            f"{where}: {value!r} cannot be given to dnsmasq; use none of , * \" \\ # in the interface's name"
+        )
     return name
 
 
@@ -343,7 +350,9 @@ def _config_file(value: object, where: str) -> str | None:
         return None
     if isinstance(value, str) and _PATH.match(value):
         return value
-    raise InputError(f"{where}: {value!r} is not the full path of a file, such as /etc/dnsmasq.d/extra.conf, without blanks")
+    raise InputError(
+        f"{where}: {value!r} is not the full path of a file, such as /etc/dnsmasq.d/extra.conf, without blanks"
+    )
 
 
 def _sort_key(address: str) -> tuple[int, ...]:
@@ -462,7 +471,8 @@ def stale_leases(instance: Instance, text: str, now: float) -> list[Lease]:
     reserved = {(host.mac, host.address) for host in instance.hosts}
     # dnsmasq drops a lease that has run out by itself; 0 never runs out.
     stale = (
-        lease for lease in present
+        lease
+        for lease in present
         if (lease.mac, lease.address) not in reserved and (lease.expiry == 0 or lease.expiry > now)
     )
     return sorted(stale, key=lambda lease: (_sort_key(lease.address), lease.mac))
@@ -529,7 +539,8 @@ class Change:
 def compare(want: Instance, files: t.Mapping[str, str], have: Have) -> Change:
     """What turns `have` into `want`, whose files are `files`."""
     write = {
-        file: files[file] for file in FILES
+        file: files[file]
+        for file in FILES
         if file in files and (have.files.get(file) != files[file] or file in have.unreadable)
     }
     remove = tuple(file for file in FILES if file in have.files and file not in files)
@@ -537,8 +548,13 @@ def compare(want: Instance, files: t.Mapping[str, str], have: Have) -> Change:
     if process == RELOAD and not reason:
         reason = _what_is_reloaded(files, have)
     return Change(
-        name=want.name, process=process, reason=reason, write=write, remove=remove,
-        enable=not have.enabled, release=have.stale,
+        name=want.name,
+        process=process,
+        reason=reason,
+        write=write,
+        remove=remove,
+        enable=not have.enabled,
+        release=have.stale,
     )
 
 
@@ -601,23 +617,25 @@ def render_unit(paths: Paths, dnsmasq: str) -> str:
     """The template unit of all instances."""
     # Forking, because dnsmasq leaves the foreground when its sockets are bound: a failure to bind fails the start.
     # No limit on attempts, because at boot the bridge may come later than the unit.
-    return _lines((
-        "# Written by tenantnet.nova; changes by hand do not last.",
-        "[Unit]",
-        "Description=DHCP and DNS of the network on %i",
-        "After=network.target",
-        "StartLimitIntervalSec=0",
-        "",
-        "[Service]",
-        "Type=forking",
-        f"PIDFile={paths.pid('%i')}",
-        f"RuntimeDirectory={paths.run[len('/run/'):]}",
-        "RuntimeDirectoryPreserve=yes",
-        f"ExecStart={dnsmasq} --conf-file={paths.file('%i', CONF)}",
-        "ExecReload=/bin/kill -HUP $MAINPID",
-        "Restart=on-failure",
-        "RestartSec=5",
-        "",
-        "[Install]",
-        "WantedBy=multi-user.target",
-    ))
+    return _lines(
+        (
+            "# Written by tenantnet.nova; changes by hand do not last.",
+            "[Unit]",
+            "Description=DHCP and DNS of the network on %i",
+            "After=network.target",
+            "StartLimitIntervalSec=0",
+            "",
+            "[Service]",
+            "Type=forking",
+            f"PIDFile={paths.pid('%i')}",
+            f"RuntimeDirectory={paths.run[len('/run/') :]}",
+            "RuntimeDirectoryPreserve=yes",
+            f"ExecStart={dnsmasq} --conf-file={paths.file('%i', CONF)}",
+            "ExecReload=/bin/kill -HUP $MAINPID",
+            "Restart=on-failure",
+            "RestartSec=5",
+            "",
+            "[Install]",
+            "WantedBy=multi-user.target",
+        )
+    )

@@ -13,6 +13,7 @@ rest is asked of the kernel and of dnsmasq's lease file at each run, and nothing
 
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -33,8 +34,10 @@ from . import files, service
 #: Seconds that a run waits for another one on this host.
 LOCK_WAIT = 120.0
 #: Seconds that dnsmasq has to give up a lease after it was told, and how often it is told.
-RELEASE_WAIT = 1.0
-RELEASE_ROUNDS = 3
+RELEASE_WAIT = 2.0
+RELEASE_ROUNDS = 5
+#: Seconds within which a lease file that was emptied is written.
+LEASES_WAIT = 0.1
 #: Seconds after which a start that failed is tried once more.
 RETRY_AFTER = 0.2
 
@@ -58,8 +61,9 @@ class Work:
 
     @property
     def actions(self) -> list[str]:
-        lines = [f"install the unit {core.UNIT}"] if self.unit else []
-        lines.extend(f"stop dnsmasq for {name} and remove its files and leases" for name in self.surplus)
+        lines = [f"stop dnsmasq for {name} and remove its files and leases" for name in self.surplus]
+        if self.unit:
+            lines.append(f"{'install' if self.unit[1] else 'remove'} the unit {core.UNIT}")
         for change in self.changes:
             lines.extend(change.actions)
         return lines
@@ -67,7 +71,7 @@ class Work:
     @property
     def done(self) -> dict[str, str]:
         """What happens to each instance."""
-        answer = {name: core.DONE[core.STOP] for name in self.surplus}
+        answer = dict.fromkeys(self.surplus, core.DONE[core.STOP])
         answer.update({change.name: core.DONE[change.process] for change in self.changes})
         return answer
 
@@ -94,7 +98,7 @@ def run(
     result = {
         "changed": work.changed,
         "actions": work.actions,
-        "instances": work.done,
+        "instances": {**work.done, **dict.fromkeys(failures, "failed")},
         "diff": diff,
         "warnings": work.warnings,
     }
@@ -167,8 +171,7 @@ def _compare(instances: t.Sequence[core.Instance], paths: core.Paths, host: serv
         changes.append(core.compare(each, files_wanted, have[each.name]))
     by_name = {each.name: each for each in instances}
     surplus = sorted(name for name in present if name not in by_name)
-    unit = host.unit_change() if instances else None
-    return Work(changes, have, by_name, surplus, unit)
+    return Work(changes, have, by_name, surplus, host.unit_change(wanted=bool(instances)))
 
 
 def _present(paths: core.Paths, enabled: set[str]) -> dict[str, set[str]]:
@@ -229,14 +232,23 @@ def _pending(paths: core.Paths, name: str) -> str:
 
 
 def _lease_text(paths: core.Paths, name: str) -> str:
-    try:
-        # A client's host name stands in there.
-        with open(paths.leases(name), encoding="utf-8", errors="replace") as handle:
-            return handle.read()
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise HostError(f"cannot read {paths.leases(name)}: {error}") from error
+    """The lease file, read when dnsmasq is not at it: it empties the file in place, then writes it."""
+    path = paths.leases(name)
+    deadline = time.monotonic() + LEASES_WAIT
+    while True:
+        try:
+            # A client's host name stands in there.
+            with open(path, encoding="utf-8", errors="replace") as handle:
+                text = handle.read()
+                age = time.time() - os.fstat(handle.fileno()).st_mtime
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise HostError(f"cannot read {path}: {error}") from error
+        # Empty for long, or ended by a whole line: that is how it stands.
+        if text.endswith("\n") or abs(age) > LEASES_WAIT or time.monotonic() > deadline:
+            return text
+        time.sleep(0.005)
 
 
 def _digest(path: str | None) -> str | None:
@@ -306,6 +318,7 @@ def _refused(work: Work, paths: core.Paths, skip: set[str]) -> dict[str, str]:
 
 
 def _diff(work: Work, paths: core.Paths, host: service.Direct) -> list[dict[str, str]]:
+    """The files that differ in their text, before and after."""
     diff = []
     if work.unit and isinstance(host, service.Systemd):
         diff.append(_difference(host.unit, *work.unit))
@@ -319,7 +332,7 @@ def _diff(work: Work, paths: core.Paths, host: service.Direct) -> list[dict[str,
         for file in core.FILES:
             if file in change.write or file in change.remove:
                 diff.append(_difference(paths.file(change.name, file), have.get(file, ""), change.write.get(file, "")))
-    return diff
+    return [each for each in diff if each["before"] != each["after"]]
 
 
 def _difference(path: str, before: str, after: str) -> dict[str, str]:
@@ -342,7 +355,7 @@ class _Apply:
             _sweep(folder)
         self._remove(self.work.surplus)
         if self.work.unit:
-            self.host.prepare(self.work.unit[1])
+            self.host.put_unit(self.work.unit[1])
             self.step("unit")
         self.host.enable([change.name for change in self.work.changes if change.enable])
         self._write()
@@ -420,7 +433,7 @@ class _Apply:
         names = [change.name for change in self._todo(core.START, core.RESTART)]
         failed: dict[str, str] = {}
         for first in range(0, len(names), self.host.at_once):
-            failed.update(self._start(names[first:first + self.host.at_once]))
+            failed.update(self._start(names[first : first + self.host.at_once]))
         # Once more: of two networks that exchange their addresses the first one finds its own still in use, and so
         # does one whose old process is on its way out since an interrupted run.
         if failed:
@@ -447,18 +460,20 @@ class _Apply:
             self.step(f"{name}: prune")
 
     def _release(self) -> None:
-        """After the reload, as nova did it: before, dnsmasq would give the old owner its address again."""
-        for change in self.work.changes:
-            if change.name not in self.failures and _signals_a_release(change):
+        """After the reload, as nova did it: before, dnsmasq would give the old owner its address again.
+
+        Who lost its reservation may have got its lease while we were at work; so the file is read once more.
+        """
+        for change in self._todo(core.UNCHANGED, core.RELOAD):
+            if change.release or core.HOSTS in change.write:
                 with self._noting(change.name):
                     self._release_one(self.work.instances[change.name])
 
     def _release_one(self, instance: core.Instance) -> None:
-        binary = service.need("dhcp_release", "dnsmasq-utils")
         said = ""
         for _round in range(RELEASE_ROUNDS):
-            standing = self._standing(instance, 0)
-            for lease in standing:
+            for lease in self._standing(instance, 0):
+                binary = service.need("dhcp_release", "dnsmasq-utils")
                 identity = (lease.client_id,) if lease.client_id else ()
                 said = service.call((binary, instance.interface, lease.address, lease.mac, *identity))[1] or said
                 self.step(f"{instance.name}: release {lease.address}")

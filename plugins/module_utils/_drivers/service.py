@@ -8,6 +8,7 @@ Which process is an instance's is read from its pid file and /proc under either:
 
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import concurrent.futures
@@ -34,7 +35,6 @@ UNITS_AT_ONCE = 50
 SEARCH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"))
 
 
-
 def program(name: str) -> str | None:
     """Full path of a program of the host."""
     return shutil.which(name, path=SEARCH)
@@ -52,9 +52,16 @@ def call(arguments: t.Sequence[str], text: str | None = None) -> tuple[int, str]
     environment = {**os.environ, "LC_ALL": "C", "PATH": SEARCH}
     try:
         done = subprocess.run(
-            arguments, input=text, stdin=subprocess.DEVNULL if text is None else None, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, timeout=PROGRAM_WAIT, env=environment, check=False,
-            encoding="utf-8", errors="replace",
+            arguments,
+            input=text,
+            stdin=subprocess.DEVNULL if text is None else None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PROGRAM_WAIT,
+            env=environment,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
             # Out of the connection's session: neither its end nor a signal to its group reaches the program.
             start_new_session=True,
         )
@@ -128,14 +135,14 @@ class Direct:
     def __init__(self, paths: core.Paths) -> None:
         self.paths = paths
 
-    def prepare(self, unit: str | None) -> None:
+    def put_unit(self, text: str) -> None:
         """Nothing stands between us and the process."""
 
     def enabled(self) -> set[str] | None:
         """None: nothing starts an instance at boot, whatever its name."""
         return None
 
-    def unit_change(self) -> tuple[str, str] | None:
+    def unit_change(self, wanted: bool) -> tuple[str, str] | None:
         return None
 
     def enable(self, names: t.Sequence[str]) -> None:
@@ -149,7 +156,8 @@ class Direct:
         calls = {name: ((binary, f"--conf-file={self.paths.file(name, core.CONF)}"), None) for name in names}
         return {
             name: first_line(said or f"dnsmasq ended with status {status}")
-            for name, (status, said) in call_all(calls).items() if status
+            for name, (status, said) in call_all(calls).items()
+            if status
         }
 
     def stop(self, names: t.Sequence[str]) -> dict[str, str]:
@@ -173,21 +181,22 @@ class Systemd(Direct):
         except FileNotFoundError:
             return set()
         before, after = core.unit_name("\0").split("\0")
-        return {link[len(before):-len(after)] for link in links if link.startswith(before) and link.endswith(after)}
+        return {link[len(before) : -len(after)] for link in links if link.startswith(before) and link.endswith(after)}
 
-    def unit_change(self) -> tuple[str, str] | None:
-        """The unit's text before and after, or None where it is as it should be."""
+    def unit_change(self, wanted: bool) -> tuple[str, str] | None:
+        """The unit's text before and after (empty: no such file), or None where it is as it should be."""
         have = files.read(self.unit) or ""
-        want = core.render_unit(self.paths, program("dnsmasq") or "/usr/sbin/dnsmasq")
+        want = core.render_unit(self.paths, program("dnsmasq") or "/usr/sbin/dnsmasq") if wanted else ""
         return None if have == want and not os.path.exists(self.unread) else (have, want)
 
-    def prepare(self, unit: str | None) -> None:
-        """Put the unit's file in its place and let systemd read it."""
-        if unit is None:
-            return
+    def put_unit(self, text: str) -> None:
+        """Put the unit's file in its place, or remove it for an empty text, and let systemd read that."""
         # The mark makes the run after a killed one read the file once more: systemd may not have seen it.
         files.write(self.unread, "")
-        files.write(self.unit, unit)
+        if text:
+            files.write(self.unit, text)
+        else:
+            files.remove(self.unit)
         self._systemctl("daemon-reload")
         files.remove(self.unread)
 
@@ -211,7 +220,7 @@ class Systemd(Direct):
         journal = program("journalctl")
         if journal is not None:
             _, text = call((journal, "--unit", core.unit_name(name), "--lines", "20", "--output", "cat", "--no-pager"))
-            own = [line for line in text.splitlines() if line.startswith("dnsmasq: ") or "FAILED to start up" in line]
+            own = [line for line in text.splitlines() if line.startswith("dnsmasq: ")]
             if own:
                 return own[-1]
         return first_line(said or "its process ended right after the start")
@@ -219,7 +228,7 @@ class Systemd(Direct):
     def _each(self, names: t.Sequence[str], *verb: str, check: bool = True) -> str:
         said = ""
         for first in range(0, len(names), UNITS_AT_ONCE):
-            units = [core.unit_name(name) for name in names[first:first + UNITS_AT_ONCE]]
+            units = [core.unit_name(name) for name in names[first : first + UNITS_AT_ONCE]]
             said += self._systemctl(*verb, *units, check=check)
         return said
 

@@ -177,10 +177,10 @@ BAD = [
     ({"hosts": [{**HOST, "mac": "fa:16:3e:01:02"}]}, r"hosts\[0\]\.mac: 'fa:16:3e:01:02' is not a MAC address"),
     ({"hosts": [{**HOST, "mac": "fa:16:3e:01:02:03\n"}]}, r"hosts\[0\]\.mac"),
     ({"hosts": [{**HOST, "address": "10.0.1.3"}]}, r"hosts\[0\]\.address: 10\.0\.1\.3 is outside"),
-    ({"hosts": [{**HOST, "address": "10.0.0.1"}]}, r"hosts\[0\]\.address: 10\.0\.0\.1 is the address that dnsmasq itself"),
+    ({"hosts": [{**HOST, "address": "10.0.0.1"}]}, r"hosts\[0\]\.address: 10\.0\.0\.1 is the address that dnsmasq"),
     ({"hosts": [{**HOST, "hostname": "a,b"}]}, r"hosts\[0\]\.hostname: 'a,b' is not a host name"),
     ({"hosts": [{**HOST, "hostname": "a\nb"}]}, r"hosts\[0\]\.hostname"),
-    ({"hosts": [HOST, {**HOST, "address": "10.0.0.4"}]}, r"hosts\[1\]\.mac: 'fa:16:3e:01:02:03' is that of .*hosts\[0\]"),
+    ({"hosts": [HOST, {**HOST, "address": "10.0.0.4"}]}, r"hosts\[1\]\.mac: 'fa:16:3e:01:02:03' is that of .*hosts"),
     ({"hosts": [HOST, {**HOST, "mac": "fa:16:3e:01:02:04"}]}, r"hosts\[1\]\.address: '10\.0\.0\.3' is that of"),
     ({"hosts": [HOST, {**HOST, "mac": HOST["mac"].upper(), "address": "10.0.0.5"}]}, r"hosts\[1\]\.mac"),
     ({"hosts": [{**HOST, "vif": 1}]}, r"hosts\[0\]: unknown key 'vif'; known are mac, hostname, address"),
@@ -229,7 +229,7 @@ def test_refused_plan(plan, message):
 def test_two_instances_share_nothing(key):
     other = item(name="br101", interface="br101", listen_address="10.0.0.200")
     other[key] = FULL[key]
-    with pytest.raises(InputError, match=rf"dnsmasq\.instances\[1\]\.{key}: .* is that of dnsmasq\.instances\[0\] already"):
+    with pytest.raises(InputError, match=rf"instances\[1\]\.{key}: .* is that of dnsmasq\.instances\[0\] already"):
         core.parse({"instances": [FULL, other]})
 
 

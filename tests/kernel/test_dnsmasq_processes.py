@@ -34,7 +34,7 @@ class Host:
     def __init__(self, root):
         self.root = root
         self.paths = core.Paths.under(root)
-        self.clients = []
+        self.clients = {}
 
     def bridge(self, name="br100", address="10.0.0.1/24"):
         ip("link", "add", name, "type", "bridge")
@@ -42,9 +42,10 @@ class Host:
         ip("link", "set", name, "up")
 
     def client(self, mac, bridge="br100"):
-        client = Client(mac, bridge, f"v{len(self.clients)}", self.root)
-        self.clients.append(client)
-        return client
+        """The machine with this MAC on this bridge; made once, for a namespace's end holds up every other one."""
+        if (mac, bridge) not in self.clients:
+            self.clients[mac, bridge] = Client(mac, bridge, f"v{len(self.clients)}", self.root)
+        return self.clients[mac, bridge]
 
     def run(self, *instances, **arguments):
         """One run of the module's work; it has to succeed."""
@@ -83,7 +84,7 @@ class Host:
         return found, [name for name in running if self.pid(name)]
 
     def end(self):
-        for client in self.clients:
+        for client in self.clients.values():
             client.end()
         with contextlib.suppress(FileNotFoundError):
             for file in os.listdir(self.paths.run):
@@ -115,12 +116,13 @@ class Client:
             ["nsenter", "-t", str(self.holder.pid), "-n", *command], capture_output=True, text=True, check=False
         )
 
-    def dhcp(self, tries=3):
+    def dhcp(self, tries=20):
         """What the network tells: the variables of udhcpc's script, or None where nobody answers."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.output)
         self.inside(
-            "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", str(tries), "-T", "1", "-A", "0", "-O", "mtu", "-s", self.script
+            "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", str(tries), "-T", "1", "-A", "0", "-O", "mtu",
+            "-s", self.script,
         )
         if not os.path.exists(self.output):
             return None
@@ -128,6 +130,7 @@ class Client:
             return dict(line.rstrip("\n").split("=", 1) for line in handle if "=" in line)
 
     def address(self):
+        """The address that it gets. Tried for long: dnsmasq waits when another namespace holds the kernel's lock."""
         lease = self.dhcp()
         return lease and lease["ip"]
 
@@ -251,7 +254,7 @@ def test_operator_file_counts_by_its_content(host):
     host.extra("dhcp-option=tag:blue,42,10.0.0.8\n")
     assert host.run(wanted)["instances"] == {"br100": "restarted"}
     assert host.pid() != pid
-    assert host.clients[0].dhcp()["ntpsrv"] == "10.0.0.8"
+    assert host.client(MAC_A).dhcp()["ntpsrv"] == "10.0.0.8"
 
 
 @pytest.mark.parametrize("change", [{"domain": "other"}, {}], ids=["running", "new"])
@@ -522,7 +525,8 @@ def test_foreign_files_and_dnsmasq_stay(host):
     pid_file = f"{host.root}/foreign.pid"
     subprocess.run(
         ["dnsmasq", "--conf-file=/dev/null", "--bind-interfaces", "--except-interface=lo", "--interface=br101",
-         f"--pid-file={pid_file}", f"--dhcp-leasefile={host.root}/foreign", "--dhcp-range=10.0.1.2,10.0.1.9"], check=True,
+         f"--pid-file={pid_file}", f"--dhcp-leasefile={host.root}/foreign", "--dhcp-range=10.0.1.2,10.0.1.9"],
+        check=True,
     )
     with open(pid_file, encoding="ascii") as handle:
         foreign = int(handle.read())
@@ -547,6 +551,7 @@ def test_one_network_that_cannot_start_does_not_stop_the_others(host):
     assert "br101: dnsmasq: failed to create listening socket for 10.0.1.1: Cannot assign requested address" in failed
     assert "br103: dnsmasq: failed to create listening socket for 10.0.3.2: Cannot assign requested address" in failed
     assert "br100" not in failed and result["changed"]
+    assert result["instances"] == {"br100": "started", "br101": "failed", "br103": "failed"}
     assert host.client(MAC_A).address() == "10.0.0.3"
     host.bridge("br101", "10.0.1.1/24")
     ip("address", "add", "10.0.3.2/24", "dev", "br103")
@@ -594,7 +599,9 @@ def killed_after(host, k, instances):
 CHANGES = {
     "reload": lambda: [network(hosts=[reservation(MAC_B, "10.0.0.3")])],
     "restart": lambda: [
-        network(domain="other", hosts=[reservation(MAC_B, "10.0.0.3")], names=[{"address": "10.0.0.9", "hostname": "x"}])
+        network(
+            domain="other", hosts=[reservation(MAC_B, "10.0.0.3")], names=[{"address": "10.0.0.9", "hostname": "x"}]
+        )
     ],
     "purge": list,
     "another": lambda: [network("br101", "10.0.1", hosts=[reservation(MAC_B, "10.0.1.3")])],
@@ -626,9 +633,7 @@ def test_killed_after_any_step(host, kind):
 def assert_process_has_loaded(host, goal):
     """The new owner gets the address: what the process has in its memory is what the files say."""
     for each in goal:
-        owner = host.client(each["hosts"][0]["mac"], each["interface"])
-        lease = owner.dhcp()
-        owner.end()
+        lease = host.client(each["hosts"][0]["mac"], each["interface"]).dhcp()
         assert lease is not None and lease["ip"] == each["hosts"][0]["address"] and lease["domain"] == each["domain"]
 
 
