@@ -27,7 +27,9 @@ attributes:
     support: full
 options:
   connection_address:
-    description: The address by which the controller reaches the host, beside what the connection itself tells.
+    description:
+      - The address by which the controller reaches the host, beside what the connection itself tells.
+      - A host name is left aside, since the controller alone knows what it stands for.
     type: str
 """
 
@@ -60,7 +62,7 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import net
 
 def look(connection_address: str | None) -> dict[str, t.Any]:
     if connection_address is not None:
-        connection_address = links.parse_address(connection_address, "connection_address")
+        connection_address = links.parse_connection(connection_address, "connection_address")
     state = netlink.read()
     duties = netlink.read_duties(state, connection_address)
     return {"changed": False, "links": preflight.report(state, duties)}

@@ -48,6 +48,7 @@ options:
       - The address by which the controller reaches the host.
       - A change that would cut it off is refused.
         Where the connection is made by SSH, its address is found without this option.
+      - A host name is left aside, since the controller alone knows what it stands for.
     type: str
 notes:
   - An interface that carries the default route, the Ansible connection or an address of the host's own is not enslaved.
@@ -103,7 +104,7 @@ def make_equal(plan: object, connection_address: str | None, check_mode: bool) -
     """Compare the plan with the kernel and, unless only checking, execute the difference."""
     want = links.parse(plan)
     if connection_address is not None:
-        connection_address = links.parse_address(connection_address, "connection_address")
+        connection_address = links.parse_connection(connection_address, "connection_address")
     have = netlink.read(key for key, _value in want.sysctl)
     difference = links.compare(want, have)
     if difference.problems or difference.risks:

@@ -170,6 +170,17 @@ def parse_address(value: object, what: str) -> str:
     raise InputError(f"{what}: {value!r} is not an IP address; give one such as '192.0.2.10'")
 
 
+#: A name that may stand where an address could; with a last label of digits it is a mistyped address.
+_HOST_NAME = re.compile(r"(?:[A-Za-z0-9_-]+\.)*[0-9_-]*[A-Za-z][A-Za-z0-9_-]*\.?\Z")
+
+
+def parse_connection(value: object, what: str) -> str | None:
+    """The plain address; None for a host name, since the controller alone knows what it stands for."""
+    if isinstance(value, str) and _HOST_NAME.match(value):
+        return None
+    return parse_address(value, what)
+
+
 def _mapping(value: object, path: str, known: set[str]) -> t.Mapping[str, object]:
     if not isinstance(value, dict):
         raise InputError(f"{path}: {value!r} is not a dictionary; give the keys {', '.join(sorted(known))}")

@@ -173,6 +173,15 @@ class TestPlan:
         with pytest.raises(InputError, match="connection_address: .* is not an IP address"):
             links.parse_address(value, "connection_address")
 
+    @pytest.mark.parametrize("value", ["host1", "compute1.example.org", "my_alias", "3com", "10.0.0.1.example."])
+    def test_connection_by_name(self, value):
+        assert links.parse_connection(value, "connection_address") is None
+
+    @pytest.mark.parametrize("value", ["192.0.2.300", "192.0.2.10/24", "fe80::x", "a b", "-", ".", 7, ""])
+    def test_connection_by_neither(self, value):
+        with pytest.raises(InputError, match="connection_address: .* is not an IP address"):
+            links.parse_connection(value, "connection_address")
+
 
 NAMES = st.lists(st.text("abc019._-", min_size=1, max_size=15), max_size=3, unique=True).map(tuple)
 
