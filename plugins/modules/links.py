@@ -131,6 +131,7 @@ def main() -> None:
             return make_equal(module.params["plan"], module.params["connection_address"], module.check_mode)
         except netlink.LibraryMissing as error:
             module.fail_json(msg=missing_required_lib("pyroute2"), exception=error.trace)
+            raise  # not reached
 
     _front.run(module, work)
 

@@ -63,13 +63,18 @@ def run(section: dict, check: bool = False, connection: str | None = None) -> di
     return module.make_equal(copy.deepcopy(section), connection, check)
 
 
+#: What the kernel changes by itself, some time after a carrier comes or goes.
+VOLATILE = ("timer", "state", "designated", "topology_change", "config_pending", "root_")
+
+
 def dump() -> str:
     """All that may not change in a run that may not change anything. Counters and times are left out."""
     found = json.loads(ip("-json -details address show"))
     for link in found:
         for part in ("info_data", "info_slave_data"):
             info = link.get("linkinfo", {}).get(part, {})
-            for key in [key for key in info if "timer" in key]:
+            link[f"{part} stp_state"] = info.get("stp_state")
+            for key in [key for key in info if any(word in key for word in VOLATILE)]:
                 del info[key]
         link.pop("operstate", None)
         link["flags"] = [flag for flag in link["flags"] if flag == "UP"]
@@ -249,6 +254,23 @@ class TestChanging:
         data = shown("br100")["linkinfo"]["info_data"]
         assert (data["stp_state"], data["forward_delay"]) == (0, 0)
 
+    def test_delay_while_another_bridge_is_root(self):
+        veth("eth1")
+        ip("link add name root type bridge stp_state 1 priority 0 forward_delay 1900")
+        ip("link set ETH1 master root up")
+        ip("link set root up")
+        section = plan(bridge(interfaces=["eth1"], stp=True, forward_delay=4))
+        run(section)
+        deadline = time.monotonic() + 10
+        while netlink.read().links["br100"].forward_delay is not None:
+            assert time.monotonic() < deadline, "br100 has not found the root bridge"
+            time.sleep(0.2)
+        assert shown("br100")["linkinfo"]["info_data"]["forward_delay"] == 1900
+        assert not run(section)["changed"]
+        off = plan(bridge(interfaces=["eth1"], stp=False, forward_delay=0))
+        run(off)
+        assert not run(off)["changed"]
+
     def test_interface_moves_between_our_bridges(self):
         veth("eth1", "eth2")
         one, two = {"mac": "02:00:00:aa:00:01"}, {"mac": "02:00:00:aa:00:02"}
@@ -360,6 +382,20 @@ class TestOwnership:
         assert not run(section)["changed"]
         assert master("tap1") == "br100" and addresses("br100") == ["10.0.0.1/24", "192.0.2.5/24"]
         assert shown("br100")["ifalias"] == "tenantnet.nova interfaces=eth1 addresses=10.0.0.1/24"
+
+    def test_a_bridge_that_is_handed_over_keeps_its_mac_from_then_on(self):
+        veth("eth1", "tap1")
+        for command in (
+            "link set tap1 address 00:00:00:00:00:02",
+            "link add name br100 type bridge",
+            "link set eth1 master br100",
+            "link set br100 alias tenantnet.nova",
+        ):
+            ip(command)
+        assert shown("br100")["address"] == shown("eth1")["address"]
+        run(plan(bridge(interfaces=["eth1"])))
+        ip("link set tap1 master br100")
+        assert shown("br100")["address"] == shown("eth1")["address"]
 
 
 DRIFTS = [

@@ -8,6 +8,7 @@ Plain values in, plain values out; reading the kernel and writing to it is the d
 
 Private to the collection; may change at any time.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -109,7 +110,7 @@ class Link:
     master: str | None = None
     alias: str = ""
     stp: bool = False
-    #: 1/100 s; None while STP has the bridge follow another root bridge, whose delay the kernel then shows.
+    #: 1/100 s; None while another bridge is its root, whose delay the kernel then shows (and keeps when STP ends).
     forward_delay: int | None = 0
     addresses: list[Address] = dataclasses.field(default_factory=list)
 
@@ -377,7 +378,7 @@ def sysctl_default_key(key: str) -> str | None:
     match = _PER_INTERFACE.match(key)
     if match is None or match.group(1) in _NO_INTERFACE:
         return None
-    return key[: match.start(1)] + "default" + key[match.end(1):]
+    return key[: match.start(1)] + "default" + key[match.end(1) :]
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -867,9 +868,13 @@ class _BridgeComparison:
         # bridge that is handed over is therefore set once, even to what it has; the same after a change of ports.
         pin_mac = mac is not None and (mac != link.mac or not mark.complete)
         change_mtu = want.mtu is not None and want.mtu != link.mtu
+        change_stp = want.stp != link.stp
+        # Its own delay cannot be read while another bridge is its root; so it is set with STP, and not looked at then.
+        hidden = link.forward_delay is None
+        change_delay = change_stp if hidden else want.forward_delay != link.forward_delay
         to = Settings(
-            stp=want.stp if want.stp != link.stp else None,
-            forward_delay=want.forward_delay if link.forward_delay not in (None, want.forward_delay) else None,
+            stp=want.stp if change_stp else None,
+            forward_delay=want.forward_delay if change_delay else None,
             mac=mac if pin_mac else None,
             mtu=want.mtu if change_mtu else None,
             up=None if link.up else True,
@@ -940,8 +945,7 @@ def _settings_of(link: Link, like: Settings) -> Settings:
     """The present values of just those settings that `like` touches."""
     return Settings(
         stp=None if like.stp is None else link.stp,
-        # Turning STP on makes the kernel raise a short delay, so that has to be put back with it.
-        forward_delay=None if like.forward_delay is None and like.stp is None else link.forward_delay,
+        forward_delay=None if like.forward_delay is None else link.forward_delay,
         mac=None if like.mac is None else link.mac,
         mtu=None if like.mtu is None else link.mtu,
         up=None if like.up is None else link.up,

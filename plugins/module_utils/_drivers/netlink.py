@@ -297,7 +297,7 @@ def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int]:
 def _bridge_settings(link: Link, buffer: bytes, position: int) -> None:
     at = _nested(buffer, position)
     link.stp = _IFLA_BR_STP_STATE in at and _u32(buffer, at[_IFLA_BR_STP_STATE]) != 0
-    if link.stp and _value(buffer, at[_IFLA_BR_ROOT_ID]) != _value(buffer, at[_IFLA_BR_BRIDGE_ID]):
+    if _value(buffer, at[_IFLA_BR_ROOT_ID]) != _value(buffer, at[_IFLA_BR_BRIDGE_ID]):
         link.forward_delay = None
     elif _IFLA_BR_FORWARD_DELAY in at:
         link.forward_delay = _u32(buffer, at[_IFLA_BR_FORWARD_DELAY])
