@@ -219,7 +219,7 @@ class Systemd(Direct):
         """Why the instance did not start: dnsmasq's own words stand in the journal."""
         journal = program("journalctl")
         if journal is not None:
-            _, text = call((journal, "--unit", core.unit_name(name), "--lines", "20", "--output", "cat", "--no-pager"))
+            _status, text = call((journal, "--unit", core.unit_name(name), "--lines", "20", "--output", "cat", "--no-pager"))
             own = [line for line in text.splitlines() if line.startswith("dnsmasq: ")]
             if own:
                 return own[-1]

@@ -47,11 +47,7 @@ def compare(section: dict[str, t.Any], have: links.State) -> links.Difference:
 
 def steps(difference: links.Difference) -> list[str]:
     """All operations by kind and object, also those that are not worth telling an operator."""
-    return [
-        f"{phase}: {type(operation).__name__}"
-        for phase in links.ORDER
-        for operation in difference.phases[phase]
-    ]
+    return [f"{phase}: {type(operation).__name__}" for phase in links.ORDER for operation in difference.phases[phase]]
 
 
 class TestPlan:
