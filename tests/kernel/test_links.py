@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -536,6 +537,22 @@ class TestRefusing:
 
     def test_unknown_sysctl(self):
         assert "net.ipv4.ip_froward" in refusal(plan(bridge(), **{"net.ipv4.ip_froward": "1"}))
+
+
+class TestLibrary:
+    def test_missing(self, monkeypatch):
+        for name in ("ifinfmsg", "ifaddrmsg"):
+            monkeypatch.setitem(sys.modules, f"pyroute2.netlink.rtnl.{name}", None)
+        before = dump()
+        for check in (True, False):
+            with pytest.raises(netlink.LibraryMissing, match="nothing was changed"):
+                run(plan(bridge()), check=check)
+        assert dump() == before
+
+    def test_not_needed_where_nothing_is_to_do(self, monkeypatch):
+        run(plan(bridge()))
+        monkeypatch.setattr(netlink, "load", lambda: pytest.fail("imported for nothing"))
+        assert not run(plan(bridge()))["changed"]
 
 
 class TestRollback:
