@@ -109,12 +109,24 @@ def make_equal(plan: object, connection_address: str | None, check_mode: bool) -
     difference = links.compare(want, have)
     if difference.problems or difference.risks:
         links.guard(difference, netlink.read_duties(have, connection_address))
+    warnings = []
     if difference.changed:
-        # Loaded before anything is written, and in check mode too: a prediction without it would be wrong.
-        library = netlink.load()
-        if not check_mode:
-            netlink.apply(difference, have, library)
-    return {"changed": difference.changed, "actions": difference.actions(), "diff": difference.diff()}
+        try:
+            library = netlink.load()
+        except netlink.LibraryMissing:
+            if not check_mode:
+                raise
+            # A task before this one would have installed it.
+            warnings.append("the Python library pyroute2 cannot be imported; a real run needs it")
+        else:
+            if not check_mode:
+                netlink.apply(difference, have, library)
+    return {
+        "changed": difference.changed,
+        "actions": difference.actions(),
+        "diff": difference.diff(),
+        "warnings": warnings,
+    }
 
 
 def main() -> None:
@@ -128,10 +140,13 @@ def main() -> None:
 
     def work() -> dict[str, t.Any]:
         try:
-            return make_equal(module.params["plan"], module.params["connection_address"], module.check_mode)
+            result = make_equal(module.params["plan"], module.params["connection_address"], module.check_mode)
         except netlink.LibraryMissing as error:
             module.fail_json(msg=missing_required_lib("pyroute2"), exception=error.trace)
             raise  # not reached
+        for warning in result.pop("warnings"):
+            module.warn(warning)
+        return result
 
     _front.run(module, work)
 
