@@ -12,10 +12,13 @@ options: {}
 attributes:
   check_mode:
     description: Predicts the change without making it.
+    support: full
   diff_mode:
     description: Shows what differs, before and after.
+    support: full
   idempotent:
     description: A second run with equal input changes nothing and writes nothing.
+    support: full
   platform:
     description: Hosts that the module runs on.
     support: full

@@ -33,16 +33,6 @@ requirements:
   - dhcp_release (package dnsmasq-utils in Debian and Ubuntu), when a lease has to be released
 extends_documentation_fragment:
   - tenantnet.nova.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
-  platform:
-    support: full
-    platforms: linux
 options:
   plan:
     description:

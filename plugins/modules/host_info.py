@@ -17,14 +17,9 @@ author:
 extends_documentation_fragment:
   - tenantnet.nova.attributes
 attributes:
-  check_mode:
-    support: full
-    details: The module never changes anything.
   diff_mode:
     support: N/A
     details: The module never changes anything.
-  idempotent:
-    support: full
 options:
   connection_address:
     description:

@@ -22,15 +22,6 @@ requirements:
   - pyroute2 >= 0.7.2
 extends_documentation_fragment:
   - tenantnet.nova.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
-  platform:
-    support: full
 options:
   plan:
     description:

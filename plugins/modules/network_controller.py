@@ -22,13 +22,6 @@ requirements:
   - SQLAlchemy 1.4 or newer
 extends_documentation_fragment:
   - tenantnet.nova.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   state_url:
     description: URL of the store. A SQLite file by its absolute path; it is made where it does not exist.

@@ -23,13 +23,6 @@ author:
   - tenantnet.nova contributors (@tenantnet)
 extends_documentation_fragment:
   - tenantnet.nova.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   plan:
     description:
