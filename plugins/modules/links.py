@@ -87,8 +87,22 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import links, naming
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import lock, netlink
+
+LOCK_FILE = f"{naming.RUN_DIR}/links.lock"
+
+#: Seconds to wait for another run on the same host.
+LOCK_WAIT = 60
+
+
+def look(want: links.Plan, connection_address: str | None) -> tuple[links.State, links.Difference]:
+    """What the kernel has and what differs from the plan; refused where it would cut the host off."""
+    have = netlink.read(key for key, _value in want.sysctl)
+    difference = links.compare(want, have)
+    if difference.problems or difference.risks:
+        links.guard(difference, netlink.read_duties(have, connection_address))
+    return have, difference
 
 
 def make_equal(plan: object, connection_address: str | None, check_mode: bool) -> dict[str, t.Any]:
@@ -96,10 +110,7 @@ def make_equal(plan: object, connection_address: str | None, check_mode: bool) -
     want = links.parse(plan)
     if connection_address is not None:
         connection_address = links.parse_connection(connection_address, "connection_address")
-    have = netlink.read(key for key, _value in want.sysctl)
-    difference = links.compare(want, have)
-    if difference.problems or difference.risks:
-        links.guard(difference, netlink.read_duties(have, connection_address))
+    _have, difference = look(want, connection_address)
     warnings = []
     if difference.changed:
         try:
@@ -111,7 +122,10 @@ def make_equal(plan: object, connection_address: str | None, check_mode: bool) -
             warnings.append("the Python library pyroute2 cannot be imported; a real run needs it")
         else:
             if not check_mode:
-                netlink.apply(difference, have, library)
+                with lock.exclusive(LOCK_FILE, LOCK_WAIT):
+                    # Another run may have been at work until now.
+                    have, difference = look(want, connection_address)
+                    netlink.apply(difference, have, library)
     return {
         "changed": difference.changed,
         "actions": difference.actions(),

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import shutil
 import socket
 import subprocess
-import time
 import typing as t
 
 from .._core import iptables as core
 from .._core import packet_filter
-from .._core.errors import HostError, first_line
+from .._core.errors import HostError
 from .._core.naming import RUN_DIR
+from . import lock
 
 LOCK_FILE = f"{RUN_DIR}/packet_filter.lock"
 
@@ -60,7 +59,7 @@ def apply(plan: object, *, check: bool = False, diff: bool = False, wait: int = 
     section = packet_filter.parse(plan)
     own = own_address() if packet_filter.needs_own_address(section) else None
     run = _Run(packet_filter.intent(section, own), check, wait)
-    with contextlib.nullcontext() if check else _lock(wait):
+    with contextlib.nullcontext() if check else lock.exclusive(LOCK_FILE, wait):
         families = _difference(run) if check else _converge(run)
     _warn_of_other_variant(run)
     return _answer(run, families, diff)
@@ -331,33 +330,3 @@ def _call(program: str, *arguments: str, text: str = "") -> subprocess.Completed
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1] if lines else "it gave no reason"
-
-
-@contextlib.contextmanager
-def _lock(wait: int) -> t.Iterator[None]:
-    """One run of ours at a time: the nft variant has no lock over reading and writing."""
-    try:
-        os.makedirs(os.path.dirname(LOCK_FILE), mode=0o755, exist_ok=True)
-        descriptor = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise HostError(f"cannot open the lock {LOCK_FILE}: {first_line(error)}; nothing was changed") from error
-    try:
-        deadline = time.monotonic() + wait
-        while not _try_lock(descriptor):
-            if time.monotonic() >= deadline:
-                raise HostError(
-                    f"another run has held {LOCK_FILE} for {wait} seconds; nothing was changed; run again when it "
-                    "is done, or raise the option wait"
-                )
-            time.sleep(0.05)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

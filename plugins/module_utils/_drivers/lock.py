@@ -1,0 +1,48 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One run of ours at a time on a host: the kernel gives the lock back whatever becomes of its holder.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+import typing as t
+
+from .._core.errors import HostError, first_line
+
+
+@contextlib.contextmanager
+def exclusive(path: str, wait: float) -> t.Iterator[None]:
+    """Hold the lock file for the length of the block. HostError after `wait` seconds, with nothing changed."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HostError(f"cannot open the lock {path}: {first_line(error)}; nothing was changed") from error
+    try:
+        deadline = time.monotonic() + wait
+        while not _try_lock(descriptor):
+            if time.monotonic() >= deadline:
+                raise HostError(
+                    f"another run is at work on this host and has held {path} for {wait:.0f} seconds; "
+                    "nothing was changed; run again when it has ended"
+                )
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
