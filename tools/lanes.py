@@ -397,7 +397,7 @@ LANES: dict[str, dict[str, t.Callable[[], None]]] = {
     "molecule": {"molecule": molecule},
 }
 #: The newest pyroute2 is met by the kernel lane.
-TEST = ("lint", "docs", "build", "sanity", "core-3.9", "pyroute2-oldest", "integration", *PYTEST_LANES)
+TEST = ("lint", "docs", "build", "sanity", "core-3.9", "pyroute2-oldest", "integration", "molecule", *PYTEST_LANES)
 
 
 def check(lane: str, name: str, function: t.Callable[[], None]) -> str | None:

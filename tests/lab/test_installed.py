@@ -20,7 +20,7 @@ from nova_site import Site
 #: What users get; of the top of the checkout nothing else.
 SHIPPED = {
     *("CHANGELOG.rst", "CONTRIBUTING.md", "LICENSE", "README.md"),
-    *("changelogs", "docs", "extensions", "inventories", "meta", "playbooks", "plugins", "roles"),
+    *("changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "roles"),
 }
 
 
