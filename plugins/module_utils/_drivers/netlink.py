@@ -44,8 +44,7 @@ from .._core.links import (
     SetSysctl,
     State,
     snapshot,
-    sysctl_default_key,
-    sysctl_value,
+    sysctl,
 )
 
 #: Requests a datagram. More gains nothing, and a socket's send buffer takes about 200 kB.
@@ -473,7 +472,7 @@ def _sysctl_path(key: str) -> str:
 def _read_sysctl(keys: t.Iterable[str]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for key in keys:
-        for each in (key, sysctl_default_key(key)):
+        for each in (key, sysctl.default_key(key)):
             if each is not None and each not in found:
                 found[each] = _read_one_sysctl(each)
     return found
@@ -482,7 +481,7 @@ def _read_sysctl(keys: t.Iterable[str]) -> dict[str, str | None]:
 def _read_one_sysctl(key: str) -> str | None:
     try:
         with open(_sysctl_path(key), encoding="utf-8") as handle:
-            return sysctl_value(handle.read())
+            return sysctl.canonical(handle.read())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:

@@ -1,0 +1,329 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The plan compared with what the kernel has.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..naming import OWNER_ALIAS
+from . import sysctl
+from .addresses import readdress, settled
+from .difference import Difference, Risk, bridge_lines, picture
+from .kernel import SCOPE_GLOBAL, Address, Link, State
+from .mark import ALIAS_MAX, Mark, is_ours, parse_mark, render_mark
+from .operations import (
+    ChangeBridge,
+    CreateBridge,
+    Enslave,
+    Operation,
+    Readdress,
+    RemoveBridge,
+    SetAlias,
+    SetSysctl,
+    Settings,
+    Step,
+)
+from .plan import Bridge, Plan
+
+
+def compare(want: Plan, have: State) -> Difference:
+    """What must be done so that the kernel is as planned, in order; and what stands in the way."""
+    difference = Difference()
+    _compare_sysctl(want, have, difference)
+    ports = have.ports()
+    home = {interface: bridge.name for bridge in want.bridges for interface in bridge.interfaces}
+    for bridge in want.bridges:
+        _BridgeComparison(bridge, have, ports.get(bridge.name, []), home, difference).run()
+    planned = {bridge.name for bridge in want.bridges}
+    for link in have.links.values():
+        if link.name not in planned and is_ours(link):
+            _remove(link, ports.get(link.name, []), home, difference)
+    return difference
+
+
+def _compare_sysctl(want: Plan, have: State, difference: Difference) -> None:
+    born = {bridge.name for bridge in want.bridges if bridge.name not in have.links}
+    wanted = dict(want.sysctl)
+    for key, value in want.sysctl:
+        newborn = sysctl.interface_of(key) in born
+        before = have.sysctl.get(key)
+        default = sysctl.default_key(key)
+        if newborn and default is not None:
+            before = wanted.get(default, have.sysctl.get(default))
+        if before is None:
+            difference.problems.append(
+                f"sysctl {key}: this kernel does not know it; correct the key, or load the module that brings it"
+            )
+        elif before != value:
+            phase = "settle" if newborn else "sysctl"
+            difference.phases[phase].append(SetSysctl(key, value, None if newborn else before))
+            difference.sysctl_before[key] = None if newborn else before
+            difference.sysctl_after[key] = value
+
+
+class _BridgeComparison:
+    """One planned bridge against what the kernel has."""
+
+    def __init__(
+        self, want: Bridge, have: State, ports: list[Link], home: t.Mapping[str, str], difference: Difference
+    ) -> None:
+        self.want = want
+        self.links = have.links
+        self.link = have.links.get(want.name)
+        self.ports = ports
+        self.home = home
+        self.difference = difference
+        self.mark = parse_mark(self.link.alias) if self.link is not None else None
+        self.operations = 0
+
+    def run(self) -> None:
+        if self.link is not None and not self._may_take(self.link):
+            return
+        for joining in self._joining():
+            self._add("enslave", joining)
+        first = self.links.get(self.want.interfaces[0]) if self.want.interfaces else None
+        mac = self.want.mac or (first.mac if first is not None else None)
+        if self.link is None or self.mark is None:
+            self._add("create", self._create(mac))
+            addresses = self._readdress([], frozenset())
+        else:
+            leaving = self._leaving()
+            addresses = self._readdress(self.link.addresses, frozenset(self.mark.addresses))
+            for port in leaving:
+                self._add("release", Enslave(port.name, None, port.master))
+            self._change(self.link, self.mark, mac)
+            self._marks(self.link, self.mark)
+        if self.operations:
+            self._picture(mac, addresses)
+
+    def _add(self, phase: str, operation: Operation) -> None:
+        self.difference.phases[phase].append(operation)
+        self.operations += 1
+
+    def _problem(self, text: str) -> None:
+        self.difference.problems.append(f"bridge {self.want.name}: {text}")
+
+    def _may_take(self, link: Link) -> bool:
+        if link.kind != "bridge":
+            self._problem("an interface of that name exists that is not a bridge; rename one of the two")
+            return False
+        if self.mark is None:
+            self._problem(
+                "exists, but does not carry our mark, so it is left alone; to hand it over: "
+                f"ip link set {link.name} alias {OWNER_ALIAS}"
+            )
+            return False
+        return True
+
+    # Ports
+
+    def _joining(self) -> list[Enslave]:
+        found = []
+        for name in self.want.interfaces:
+            link = self.links.get(name)
+            if link is None:
+                self._problem(f"interface {name} does not exist on this host; create it, or correct the plan")
+                continue
+            if self.want.mtu is not None and link.mtu < self.want.mtu:
+                self._problem(
+                    f"its planned MTU {self.want.mtu} is larger than the MTU {link.mtu} of its interface {name}; "
+                    "raise the interface's, or plan a smaller one"
+                )
+            if link.master == self.want.name:
+                if not link.up:
+                    found.append(Enslave(name, self.want.name, self.want.name, True))
+            elif self._can_join(link):
+                found.append(Enslave(name, self.want.name, link.master, None if link.up else True))
+                self.difference.risks.append(Risk(name, f"bridge {self.want.name}: enslaving {name}"))
+                if link.master is not None:
+                    self._risk_of_leaving(name, link.master)
+        return found
+
+    def _can_join(self, link: Link) -> bool:
+        obstacle = self._obstacle(link)
+        if obstacle:
+            self._problem(f"interface {link.name} {obstacle}")
+        return not obstacle
+
+    def _obstacle(self, link: Link) -> str:
+        if link.loopback:
+            return "is the loopback interface, which cannot be enslaved; correct the plan"
+        if link.kind == "bridge":
+            return "is itself a bridge, which cannot be a port of a bridge; correct the plan"
+        if not link.ethernet:
+            return "is not an Ethernet interface, which cannot be a port of a bridge; correct the plan"
+        master = self.links.get(link.master) if link.master is not None else None
+        if link.master is not None and (master is None or not is_ours(master)):
+            kind = (master.kind if master is not None else "") or "link"
+            return (
+                f"is already a port of the {kind} {link.master}, which is not ours; release it first "
+                f"(ip link set {link.name} nomaster), or correct the plan"
+            )
+        own = [address.text for address in link.addresses if address.scope == SCOPE_GLOBAL]
+        if own:
+            return (
+                f"carries the host's own address {own[0]}, and enslaving it would cut the host off there; "
+                "move the address first, or correct the plan"
+            )
+        return ""
+
+    def _leaving(self) -> list[Link]:
+        """Ports that are ours and no longer planned here; those planned for another bridge move there by themselves."""
+        marked = self.mark.interfaces if self.mark is not None else ()
+        found = [port for port in self.ports if port.name in marked and port.name not in self.home]
+        for port in found:
+            self._risk_of_leaving(port.name, self.want.name)
+        return found
+
+    def _risk_of_leaving(self, port: str, bridge: str) -> None:
+        self.difference.risks.append(Risk(bridge, f"bridge {bridge}: taking away its interface {port}"))
+
+    # Addresses
+
+    def _readdress(self, have: list[Address], owned: frozenset[str]) -> list[Address]:
+        if settled(have, self.want.addresses, owned):
+            return have
+        change = readdress(have, self.want.addresses, owned)
+        if change.steps:
+            texts = change.describe(self.want.name)
+            self._add("address", Readdress(self.want.name, change.steps, change.undo, texts))
+            if change.away:
+                gone = tuple(address.local for address in change.away)
+                self.difference.risks.append(
+                    Risk(self.want.name, f"bridge {self.want.name}: taking away {change.away[0].text}", gone)
+                )
+        return change.result
+
+    # The bridge itself
+
+    def _create(self, mac: str | None) -> CreateBridge:
+        want = self.want
+        return CreateBridge(want.name, want.mark, mac, want.mtu, want.stp, want.forward_delay)
+
+    def _change(self, link: Link, mark: Mark, mac: str | None) -> None:
+        want = self.want
+        ports_change = self.operations > 0  # or addresses do, then the MTU is set once too often
+        # A MAC address or an MTU that was never set follows the ports, and nothing tells it from one that was set. A
+        # bridge that is handed over is therefore set once, even to what it has; the same after a change of ports.
+        pin_mac = mac is not None and (mac != link.mac or not mark.complete)
+        change_mtu = want.mtu is not None and want.mtu != link.mtu
+        change_stp = want.stp != link.stp
+        # Its own delay cannot be read while another bridge is its root; so it is set with STP, and not looked at then.
+        hidden = link.forward_delay is None
+        change_delay = change_stp if hidden else want.forward_delay != link.forward_delay
+        to = Settings(
+            stp=want.stp if change_stp else None,
+            forward_delay=want.forward_delay if change_delay else None,
+            mac=mac if pin_mac else None,
+            mtu=want.mtu if change_mtu else None,
+            up=None if link.up else True,
+        )
+        if to != Settings():
+            self._add("shape", ChangeBridge(want.name, to, _settings_of(link, to)))
+        if want.mtu is not None and ports_change and not change_mtu:
+            again = Settings(mtu=want.mtu)
+            self._add("settle", ChangeBridge(want.name, again, _settings_of(link, again), quiet=True))
+
+    def _marks(self, link: Link, mark: Mark) -> None:
+        """Widen before anything comes, narrow after everything has gone."""
+        want, planned = self.want, self.want.mark
+        if link.alias == planned:
+            return  # it names just what is planned, so nothing that it names leaves
+        planned_addresses = tuple(address.text for address in want.addresses)
+        going = tuple(port.name for port in self.ports if port.name in mark.interfaces)
+        staying = tuple(address.text for address in link.addresses if address.text in mark.addresses)
+        wide = render_mark(Mark(_union(want.interfaces, going), _union(planned_addresses, staying)))
+        if len(wide.encode()) > ALIAS_MAX:
+            self._problem(
+                f"its mark cannot name both what comes and what goes ({len(wide.encode())} bytes, the kernel keeps "
+                f"{ALIAS_MAX}); apply a plan without the new interfaces and addresses first"
+            )
+            return
+        text = ""
+        if not mark.complete:
+            text = f"take over bridge {self.want.name}"
+        elif not self.operations and all(self.home.get(port, want.name) == want.name for port in going):
+            text = f"update the mark of bridge {self.want.name}"
+        named = set(mark.interfaces) | set(mark.addresses)
+        if mark.complete and named >= {*want.interfaces, *planned_addresses}:
+            wide = link.alias  # wide enough as it is
+        if wide != link.alias:
+            self._add("widen", SetAlias(self.want.name, wide, link.alias, text))
+            text = ""
+        if planned != wide:
+            self._add("narrow", SetAlias(self.want.name, planned, wide, text))
+
+    def _picture(self, mac: str | None, addresses: list[Address]) -> None:
+        """Before and after of this bridge, as --diff shows them."""
+        link, want = self.link, self.want
+        mine = dict.fromkeys(want.interfaces, True)
+        leaving = set(self.mark.interfaces) if self.mark is not None else set()
+        for port in self.ports:
+            elsewhere = self.home.get(port.name, want.name) != want.name
+            if not elsewhere and port.name not in leaving:
+                mine.setdefault(port.name, port.up)
+        if link is not None:
+            self.difference.before[want.name] = picture(link, self.ports)
+        self.difference.after[want.name] = bridge_lines(
+            mark=want.mark,
+            up=True,
+            ports=mine,
+            addresses=addresses,
+            mtu=want.mtu if want.mtu is not None else (link.mtu if link is not None else None),
+            mac=mac or (link.mac if link is not None else None),
+            stp=want.stp,
+            forward_delay=want.forward_delay if link is None or link.forward_delay is not None else None,
+        )
+
+
+def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return first + tuple(item for item in second if item not in first)
+
+
+def _settings_of(link: Link, like: Settings) -> Settings:
+    """The present values of just those settings that `like` touches."""
+    return Settings(
+        stp=None if like.stp is None else link.stp,
+        forward_delay=None if like.forward_delay is None else link.forward_delay,
+        mac=None if like.mac is None else link.mac,
+        mtu=None if like.mtu is None else link.mtu,
+        up=None if like.up is None else link.up,
+    )
+
+
+def _remove(link: Link, ports: list[Link], home: t.Mapping[str, str], difference: Difference) -> None:
+    """A bridge of ours that is no longer planned."""
+    mark = parse_mark(link.alias) or Mark()
+    what = f"removing bridge {link.name}"
+    foreign = [
+        address.text
+        for address in link.addresses
+        # An IPv6 address with a lifetime was made by the kernel from an advertisement: nobody gave it.
+        if address.scope == SCOPE_GLOBAL
+        and address.text not in mark.addresses
+        and (address.is_ipv4 or address.permanent)
+    ]
+    if foreign:
+        difference.problems.append(
+            f"{what}: it carries {foreign[0]}, which is not ours and would be lost; remove the address first "
+            f"(ip address del {foreign[0]} dev {link.name}), or keep the bridge by taking our mark away "
+            f"(ip link set {link.name} alias '')"
+        )
+    difference.risks.append(Risk(link.name, what, tuple(address.local for address in link.addresses)))
+    staying = [port for port in ports if port.name not in home]
+    guests = tuple(port.name for port in staying if port.name not in mark.interfaces)
+    settings = (link.mac or None, link.mtu, link.stp, link.forward_delay or 0, link.up)
+    restore: list[Operation] = [CreateBridge(link.name, link.alias, *settings)]
+    restore.extend(Enslave(port.name, link.name) for port in staying)
+    if link.addresses:
+        # The kernel makes link-local addresses itself.
+        again = tuple(Step(True, address) for address in link.addresses if address.scope == SCOPE_GLOBAL)
+        restore.append(Readdress(link.name, again, ()))
+    difference.phases["remove"].append(RemoveBridge(link.name, guests, tuple(restore)))
+    difference.before[link.name] = picture(link, ports)

@@ -1,0 +1,134 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What differs between the plan and the kernel: the operations in their order, the risks, and the diff's text.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .kernel import SCOPE_GLOBAL, Address, Link, State
+from .operations import ORDER, Enslave, Operation, SetSysctl, seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Risk:
+    """A step that would cut the host off if it needs this interface, or one of these addresses on it."""
+
+    interface: str
+    what: str
+    addresses: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass
+class Difference:
+    """All that follows from the plan and the kernel's state: `changed`, the diff and the actions are read off here."""
+
+    phases: dict[str, list[Operation]] = dataclasses.field(default_factory=lambda: {phase: [] for phase in ORDER})
+    problems: list[str] = dataclasses.field(default_factory=list)
+    risks: list[Risk] = dataclasses.field(default_factory=list)
+    before: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    after: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    sysctl_before: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    sysctl_after: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def batches(self) -> list[list[Operation]]:
+        """The operations phase by phase; a phase starts after the one before has been accepted."""
+        return [self.phases[phase] for phase in ORDER if self.phases[phase]]
+
+    @property
+    def operations(self) -> list[Operation]:
+        return [operation for batch in self.batches() for operation in batch]
+
+    @property
+    def changed(self) -> bool:
+        return any(self.phases.values())
+
+    def actions(self) -> list[str]:
+        return [text for operation in self.operations for text in operation.describe()]
+
+    def diff(self) -> dict[str, str]:
+        """Before and after of what changes, for --diff."""
+        return {
+            "before": _render(self.before, self.sysctl_before),
+            "after": _render(self.after, self.sysctl_after),
+        }
+
+
+def picture(link: Link, ports: t.Sequence[Link]) -> list[str]:
+    """What we know and manage of a bridge, as lines."""
+    return bridge_lines(
+        mark=link.alias,
+        up=link.up,
+        ports={port.name: port.up for port in ports},
+        addresses=link.addresses,
+        mtu=link.mtu,
+        mac=link.mac,
+        stp=link.stp,
+        forward_delay=link.forward_delay,
+    )
+
+
+def bridge_lines(
+    mark: str,
+    up: bool,
+    ports: t.Mapping[str, bool],
+    addresses: t.Iterable[Address],
+    mtu: int | None,
+    mac: str | None,
+    stp: bool,
+    forward_delay: int | None,
+) -> list[str]:
+    shown = [
+        address.text
+        + (f" brd {address.broadcast}" if address.broadcast else "")
+        + ("" if address.permanent else " dynamic")
+        for address in addresses
+        if address.scope == SCOPE_GLOBAL
+    ]
+    names = [name + ("" if is_up else " (down)") for name, is_up in sorted(ports.items())]
+    return [
+        f"mark: {mark}",
+        f"up: {'true' if up else 'false'}",
+        f"interfaces: [{', '.join(names)}]",
+        f"addresses: [{', '.join(shown)}]",
+        f"mtu: {mtu if mtu is not None else 'left to the kernel'}",
+        f"mac: {mac or 'left to the kernel'}",
+        f"stp: {'true' if stp else 'false'}",
+        f"forward_delay: {seconds(forward_delay) if forward_delay is not None else 'that of the root bridge'}",
+    ]
+
+
+def _render(bridges: t.Mapping[str, list[str]], sysctl: t.Mapping[str, str | None]) -> str:
+    lines = ["bridges:"] if bridges else []
+    for name in sorted(bridges):
+        lines.append(f"- name: {name}")
+        lines.extend(f"  {line}" for line in bridges[name])
+    if sysctl:
+        lines.append("sysctl:")
+        lines.extend(f'  {key}: "{value}"' for key, value in sorted(sysctl.items()) if value is not None)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def snapshot(state: State, difference: Difference) -> list[str]:
+    """What the operations of `difference` may touch, as lines that are equal if nothing is different."""
+    ports = state.ports()
+    lines = []
+    names = {**difference.before, **difference.after}
+    for name in sorted(names):
+        link = state.links.get(name)
+        shown = ", ".join(picture(link, ports.get(name, []))) if link is not None else "absent"
+        lines.append(f"bridge {name}: {shown}")
+    for operation in difference.operations:
+        if isinstance(operation, Enslave):
+            link = state.links.get(operation.interface)
+            shown = "absent" if link is None else f"port of {link.master}, {'up' if link.up else 'down'}"
+            lines.append(f"interface {operation.interface}: {shown}")
+        elif isinstance(operation, SetSysctl) and operation.before is not None:
+            lines.append(f"sysctl {operation.key}: {state.sysctl.get(operation.key)}")
+    return lines

@@ -1,0 +1,47 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The mark by which a bridge is ours: its alias, which names what on it is ours as well.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..naming import OWNER_ALIAS
+from .kernel import Link
+
+#: IFALIASZ of the kernel, less the closing zero byte.
+ALIAS_MAX = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """What the alias of a bridge of ours names as ours.
+
+    `complete` is False for the bare word, by which an operator hands a bridge over.
+    """
+
+    interfaces: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    complete: bool = True
+
+
+def render_mark(mark: Mark) -> str:
+    return f"{OWNER_ALIAS} interfaces={','.join(mark.interfaces)} addresses={','.join(mark.addresses)}"
+
+
+def parse_mark(alias: str) -> Mark | None:
+    """What the alias says, None where the link is not ours."""
+    owner, *words = alias.split(" ")
+    if owner != OWNER_ALIAS:
+        return None
+    named = {key: tuple(filter(None, names.split(","))) for key, _equals, names in (w.partition("=") for w in words)}
+    return Mark(named.get("interfaces", ()), named.get("addresses", ()), {"interfaces", "addresses"} <= named.keys())
+
+
+def is_ours(link: Link) -> bool:
+    return link.kind == "bridge" and parse_mark(link.alias) is not None

@@ -1,0 +1,216 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The operations that change links, what each says of itself, and what takes it back.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .kernel import Address
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """One step. `describe` says it in terms of the network, `inverse` is what takes it back."""
+
+    def describe(self) -> list[str]:
+        return []
+
+    def inverse(self) -> list[Operation]:
+        return []
+
+    def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
+        """What takes back the part that may have been done when the messages numbered in `failed` were refused."""
+        return []
+
+
+@dataclasses.dataclass(frozen=True)
+class SetSysctl(Operation):
+    key: str
+    value: str
+    #: None: the key belongs to an interface that does not exist yet, and goes with it.
+    before: str | None = None
+
+    def describe(self) -> list[str]:
+        return [f"set {self.key} to {self.value}"]
+
+    def inverse(self) -> list[Operation]:
+        return [] if self.before is None else [SetSysctl(self.key, self.before, self.value)]
+
+
+@dataclasses.dataclass(frozen=True)
+class CreateBridge(Operation):
+    """Born with its mark and its settings, and up. The driver sends it as one datagram."""
+
+    name: str
+    alias: str
+    mac: str | None
+    mtu: int | None
+    stp: bool
+    forward_delay: int
+    up: bool = True
+
+    def describe(self) -> list[str]:
+        return [f"create bridge {self.name}"]
+
+    def inverse(self) -> list[Operation]:
+        return [RemoveBridge(self.name)]
+
+    def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
+        if 0 in failed:
+            # Somebody else made a link of that name meanwhile, and our mark may stand on it now: it is theirs.
+            return [SetAlias(self.name, "")]
+        return self.inverse()
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoveBridge(Operation):
+    name: str
+    releases: tuple[str, ...] = ()
+    restore: tuple[Operation, ...] = ()
+
+    def describe(self) -> list[str]:
+        released = f" (releases {', '.join(self.releases)})" if self.releases else ""
+        return [f"remove bridge {self.name}{released}"]
+
+    def inverse(self) -> list[Operation]:
+        return list(self.restore)
+
+
+@dataclasses.dataclass(frozen=True)
+class SetAlias(Operation):
+    """The mark. `text` is empty where the mark only goes with another step."""
+
+    name: str
+    alias: str
+    before: str = ""
+    text: str = ""
+
+    def describe(self) -> list[str]:
+        return [self.text] if self.text else []
+
+    def inverse(self) -> list[Operation]:
+        return [SetAlias(self.name, self.before, self.alias)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of a bridge; None: not touched."""
+
+    stp: bool | None = None
+    forward_delay: int | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    up: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ChangeBridge(Operation):
+    name: str
+    to: Settings
+    before: Settings
+    quiet: bool = False
+
+    def describe(self) -> list[str]:
+        if self.quiet:
+            return []
+        texts = []
+        if self.to.stp is not None:
+            texts.append(f"turn STP {'on' if self.to.stp else 'off'} on {self.name}")
+        if self.to.forward_delay is not None:
+            texts.append(f"set forward delay of {self.name} to {seconds(self.to.forward_delay)} s")
+        if self.to.mac is not None:
+            texts.append(f"set MAC address of {self.name} to {self.to.mac}")
+        if self.to.mtu is not None:
+            texts.append(f"set MTU of {self.name} to {self.to.mtu}")
+        if self.to.up is not None:
+            texts.append(f"set {self.name} {'up' if self.to.up else 'down'}")
+        return texts
+
+    def inverse(self) -> list[Operation]:
+        return [ChangeBridge(self.name, self.before, self.to)]
+
+    def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
+        return self.inverse()
+
+
+@dataclasses.dataclass(frozen=True)
+class Enslave(Operation):
+    """Make the interface a port of `bridge` (None: of none) and set it up; a move from bridge to bridge is one step."""
+
+    interface: str
+    bridge: str | None
+    before: str | None = None
+    #: None: left as it is.
+    up: bool | None = None
+
+    def describe(self) -> list[str]:
+        raised = [f"set {self.interface} up"] if self.up else []
+        if self.bridge == self.before:
+            return raised
+        if self.bridge is None:
+            return [f"release {self.interface} from {self.before}"]
+        if self.before is not None:
+            return [f"move {self.interface} from {self.before} to {self.bridge}", *raised]
+        return [f"enslave {self.interface} to {self.bridge}", *raised]
+
+    def inverse(self) -> list[Operation]:
+        return [Enslave(self.interface, self.before, self.bridge, None if self.up is None else not self.up)]
+
+    def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
+        # The kernel sets the bridge first and the interface up then: refusing the second leaves the first done.
+        return self.inverse()
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    add: bool
+    address: Address
+
+
+@dataclasses.dataclass(frozen=True)
+class Readdress(Operation):
+    """Everything that changes among the addresses of one bridge; the driver sends it as one datagram.
+
+    So an address that has to leave for a moment (a secondary one goes with its primary, and the first one cannot
+    be put before others) is never lost, whatever happens to this process.
+    """
+
+    bridge: str
+    steps: tuple[Step, ...]
+    undo: tuple[Step, ...]
+    texts: tuple[str, ...] = ()
+
+    def describe(self) -> list[str]:
+        return list(self.texts)
+
+    def inverse(self) -> list[Operation]:
+        return [Readdress(self.bridge, self.undo, self.steps)]
+
+    def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
+        return self.inverse()
+
+
+#: The order of the actions over the whole list, and why.
+ORDER = (
+    "sysctl",  # settings of the whole kernel first: new links are born with the defaults that stand then
+    "create",  # bridges with their marks, before anything that refers to them
+    "widen",  # a mark names what will come before it comes: a killed run leaves nothing unmarked
+    "shape",  # a bridge's own settings, before ports bring traffic
+    "enslave",  # ports join, or move in one step, before others leave: what is right is not interrupted
+    "address",  # after the ports: duplicate detection and announcements find a wire
+    "settle",  # what the kernel may have changed when ports joined (the MTU), and sysctls of new links
+    "release",  # what is no longer planned leaves after its replacement has come
+    "narrow",  # a mark forgets what has left after it has left
+    "remove",  # whole bridges last: the dearest step, and the hardest one to put back
+)
+
+
+def seconds(hundredths: int) -> str:
+    return f"{hundredths / 100:g}"

@@ -1,0 +1,252 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The section `links` of a host plan: checked as a whole, and as values.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import socket
+import typing as t
+
+from ..errors import InputError
+from ..naming import interface_name
+from . import sysctl
+from .kernel import Address
+from .mark import ALIAS_MAX, Mark, render_mark
+
+MTU_MIN, MTU_MAX, MTU_MIN_IPV6 = 68, 65535, 1280
+#: Seconds; the kernel's bounds while STP is on. Without STP it takes less, and more would mean nothing.
+DELAY_MIN_STP, DELAY_MAX = 2, 30
+
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z")
+_SYSCTL_PART = re.compile(r"[A-Za-z0-9_@+/-]+\Z")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bridge:
+    """A bridge as planned."""
+
+    name: str
+    interfaces: tuple[str, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    mtu: int | None = None
+    mac: str | None = None
+    stp: bool = False
+    #: In the kernel's unit, 1/100 s.
+    forward_delay: int = 0
+
+    @functools.cached_property
+    def mark(self) -> str:
+        """The alias of the bridge once all is as planned."""
+        return render_mark(Mark(self.interfaces, tuple(address.text for address in self.addresses)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    bridges: tuple[Bridge, ...] = ()
+    sysctl: tuple[tuple[str, str], ...] = ()
+
+
+def parse(plan: object) -> Plan:
+    """Check the whole plan and return it as values; InputError names the path, the rule and what would be right."""
+    section = _mapping(plan, "links", {"bridges", "sysctl"})
+    if "bridges" not in section:
+        # Not a default: an empty list removes every bridge of ours, which must be said, not forgotten.
+        raise InputError("links: 'bridges' is missing; give a list, which may be empty")
+    items = _list(section["bridges"], "links.bridges")
+    bridges = tuple(_bridge(item, f"links.bridges[{number}]") for number, item in enumerate(items))
+    _check_together(bridges)
+    return Plan(bridges, _sysctl(section.get("sysctl", {})))
+
+
+def _mapping(value: object, path: str, known: set[str]) -> t.Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: {value!r} is not a dictionary; give the keys {', '.join(sorted(known))}")
+    unknown = sorted(str(key) for key in value if key not in known)
+    if unknown:
+        raise InputError(f"{path}: unknown key '{unknown[0]}'; known are {', '.join(sorted(known))}")
+    return value
+
+
+def _list(value: object, path: str) -> list[object]:
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"{path}: {value!r} is not a list; give a list, which may be empty")
+    return list(value)
+
+
+_BRIDGE_KEYS = {"name", "interfaces", "addresses", "mtu", "mac", "stp", "forward_delay"}
+
+
+def _bridge(value: object, path: str) -> Bridge:
+    item = _mapping(value, path, _BRIDGE_KEYS)
+    if "name" not in item:
+        raise InputError(f"{path}: 'name' is missing; every bridge has one, such as 'br100'")
+    stp = item.get("stp", False)
+    if not isinstance(stp, bool):
+        raise InputError(f"{path}.stp: {stp!r} is neither true nor false")
+    bridge = Bridge(
+        name=interface_name(item["name"], f"{path}.name"),
+        interfaces=_interfaces(item.get("interfaces", ()), f"{path}.interfaces"),
+        addresses=tuple(
+            _address(address, f"{path}.addresses[{number}]")
+            for number, address in enumerate(_list(item.get("addresses", ()), f"{path}.addresses"))
+        ),
+        mtu=_mtu(item.get("mtu"), f"{path}.mtu"),
+        mac=_mac(item.get("mac"), f"{path}.mac"),
+        stp=stp,
+        forward_delay=_delay(item.get("forward_delay", 0), stp, f"{path}.forward_delay"),
+    )
+    _check_bridge(bridge, path)
+    return bridge
+
+
+def _interfaces(value: object, path: str) -> tuple[str, ...]:
+    names = []
+    for number, item in enumerate(_list(value, path)):
+        name = interface_name(item, f"{path}[{number}]")
+        if "," in name:
+            raise InputError(f"{path}[{number}]: {name!r} has a comma, which the bridge's mark cannot carry; rename it")
+        if name in names:
+            raise InputError(f"{path}[{number}]: interface {name!r} is given twice; name it once")
+        names.append(name)
+    return tuple(names)
+
+
+def _address(value: object, path: str) -> Address:
+    """An address with its prefix. (socket and integers: `ipaddress` takes eight times as long over a large plan.)"""
+    host, slash, length = value.partition("/") if isinstance(value, str) else ("", "", "")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    width = 128 if family == socket.AF_INET6 else 32
+    try:
+        packed = socket.inet_pton(family, host)
+    except (OSError, ValueError):
+        slash = ""
+    if not slash or not length.isascii() or not length.isdigit() or not 1 <= int(length) <= width:
+        raise InputError(
+            f"{path}: {value!r} is not an address with its prefix length; "
+            "give one such as '10.0.0.1/24' or 'fd00::1/64'"
+        )
+    prefix = int(length)
+    number = int.from_bytes(packed, "big")
+    local = socket.inet_ntop(family, packed)
+    if family == socket.AF_INET6:
+        if packed[0] == 0xFF or number in (0, 1):
+            raise InputError(f"{path}: {value!r} is not an address that an interface can have; give a unicast address")
+        return Address(local, prefix)
+    if packed[0] in (0, 127) or packed[0] >= 224:
+        raise InputError(f"{path}: {value!r} is not an address that an interface can have; give a unicast address")
+    if prefix > 30:
+        return Address(local, prefix)
+    hosts = (1 << (32 - prefix)) - 1
+    if number & hosts in (0, hosts):
+        which = "broadcast" if number & hosts else "network"
+        raise InputError(f"{path}: {value!r} is the {which} address of its own subnet; give a host's address within it")
+    return Address(local, prefix, broadcast=socket.inet_ntop(family, (number | hosts).to_bytes(4, "big")))
+
+
+def _mtu(value: object, path: str) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not MTU_MIN <= value <= MTU_MAX:
+        raise InputError(f"{path}: {value!r} is not an MTU; give a whole number from {MTU_MIN} to {MTU_MAX}, or null")
+    return value
+
+
+def _mac(value: object, path: str) -> str | None:
+    if value is None:
+        return None
+    mac = value.lower() if isinstance(value, str) else ""
+    if not _MAC.match(mac):
+        raise InputError(f"{path}: {value!r} is not a MAC address; give one such as '02:00:00:12:34:56', or null")
+    if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+        raise InputError(
+            f"{path}: {value!r} cannot be an interface's MAC address; the first byte must be even, and not all zero"
+        )
+    return mac
+
+
+def _delay(value: object, stp: bool, path: str) -> int:
+    """Hundredths of a second."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= DELAY_MAX:
+        raise InputError(f"{path}: {value!r} is not a forward delay; give seconds from 0 to {DELAY_MAX}")
+    if stp and value < DELAY_MIN_STP:
+        raise InputError(
+            f"{path}: {value!r} is too short while STP is on; the kernel wants {DELAY_MIN_STP} to {DELAY_MAX} seconds, "
+            "or set stp to false"
+        )
+    return round(value * 100)
+
+
+def _check_bridge(bridge: Bridge, path: str) -> None:
+    if bridge.mtu is not None and bridge.mtu < MTU_MIN_IPV6:
+        for address in bridge.addresses:
+            if not address.is_ipv4:
+                raise InputError(
+                    f"{path}.mtu: {bridge.mtu} is too small for the IPv6 address {address.text}; "
+                    f"IPv6 needs at least {MTU_MIN_IPV6}"
+                )
+    size = len(bridge.mark.encode())
+    if size > ALIAS_MAX:
+        raise InputError(
+            f"{path}: the mark that names the interfaces and addresses of {bridge.name} takes {size} bytes, "
+            f"but the kernel keeps {ALIAS_MAX}; give the bridge fewer of them"
+        )
+
+
+def _check_together(bridges: t.Sequence[Bridge]) -> None:
+    """What only shows when the bridges are seen side by side."""
+    names: dict[str, str] = {}
+    for number, bridge in enumerate(bridges):
+        path = f"links.bridges[{number}]"
+        if bridge.name in names:
+            raise InputError(f"{path}.name: bridge {bridge.name!r} is already {names[bridge.name]}; plan it once")
+        names[bridge.name] = path
+    interfaces: dict[str, str] = {}
+    addresses: dict[str, str] = {}
+    for number, bridge in enumerate(bridges):
+        path = f"links.bridges[{number}]"
+        for place, name in enumerate(bridge.interfaces):
+            if name in names:
+                raise InputError(
+                    f"{path}.interfaces[{place}]: {name!r} is itself a bridge of this plan ({names[name]}); "
+                    "a bridge cannot be a port of a bridge"
+                )
+            if name in interfaces:
+                raise InputError(
+                    f"{path}.interfaces[{place}]: {name!r} is already an interface of bridge {interfaces[name]}; "
+                    "an interface is a port of one bridge at most"
+                )
+            interfaces[name] = bridge.name
+        for place, address in enumerate(bridge.addresses):
+            if address.local in addresses:
+                raise InputError(
+                    f"{path}.addresses[{place}]: {address.local} is already an address of bridge "
+                    f"{addresses[address.local]}; give each address once"
+                )
+            addresses[address.local] = bridge.name
+
+
+def _sysctl(value: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise InputError(f"links.sysctl: {value!r} is not a dictionary of keys such as net.ipv4.ip_forward to strings")
+    settings = []
+    for key, setting in value.items():
+        if not isinstance(key, str) or not all(_SYSCTL_PART.match(part) for part in key.split(".")):
+            raise InputError(f"links.sysctl: {key!r} is not a dotted key; give one such as net.ipv4.ip_forward")
+        if any(part.replace("/", ".").strip(".") == "" for part in key.split(".")):
+            raise InputError(f"links.sysctl: {key!r} is not a dotted key; give one such as net.ipv4.ip_forward")
+        if not isinstance(setting, str):
+            raise InputError(f"links.sysctl.{key}: {setting!r} is not a string; put the value in quotes")
+        if not setting.strip() or "\n" in setting.strip():
+            raise InputError(f"links.sysctl.{key}: {setting!r} is not a value; give one line of text such as '1'")
+        settings.append((key, sysctl.canonical(setting)))
+    # Forwarding first: writing it makes the kernel reset other settings of every interface.
+    settings.sort(key=lambda pair: pair[0] != "net.ipv4.ip_forward")
+    return tuple(settings)
