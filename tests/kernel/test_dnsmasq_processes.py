@@ -15,10 +15,10 @@ import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import dnsmasq as core
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import dnsmasq as driver
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import service
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import programs, service
 
 for _program in ("dnsmasq", "dhcp_release", "udhcpc", "ip"):
-    if service.program(_program) is None:
+    if programs.find(_program) is None:
         pytest.skip(f"needs {_program}", allow_module_level=True)
 
 MAC_A, MAC_B, MAC_C = (f"fa:16:3e:00:00:0{n}" for n in "abc")
@@ -389,8 +389,8 @@ def test_one_process_a_stale_lease_only(host, monkeypatch):
     for mac in (MAC_A, MAC_B, MAC_C):
         assert host.client(mac).address()
     calls = []
-    real = service.call
-    monkeypatch.setattr(service, "call", lambda arguments, text=None: calls.append(arguments) or real(arguments, text))
+    real = programs.run
+    monkeypatch.setattr(programs, "run", lambda arguments: calls.append(arguments) or real(arguments))
     host.run(network(hosts=hosts[:1]))
     assert [call[1:4] for call in calls] == [("br100", "10.0.0.4", MAC_B), ("br100", "10.0.0.5", MAC_C)]
     assert host.leases() == [(MAC_A, "10.0.0.3")]
@@ -401,8 +401,8 @@ def test_missing_dhcp_release_is_said_before_anything_is_written(host, monkeypat
     host.run(network())
     assert host.client(MAC_A).address()
     before = host.picture()
-    real = service.program
-    monkeypatch.setattr(service, "program", lambda name: None if name == "dhcp_release" else real(name))
+    real = programs.find
+    monkeypatch.setattr(programs, "find", lambda name: None if name == "dhcp_release" else real(name))
     with pytest.raises(HostError, match="dhcp_release is not installed.*dnsmasq-utils"):
         host.run(network(hosts=[]))
     assert host.picture() == before

@@ -31,12 +31,12 @@ UNITS = "tenantnet-dnsmasq@br100", "tenantnet-dnsmasq@br101"
 RUN = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import dnsmasq, service
-calls, call = [], service.call
-def noted(arguments, text=None):
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import dnsmasq, programs
+calls, run = [], programs.run
+def noted(arguments, *more):
     calls.append(" ".join(arguments[:3]))
-    return call(arguments, text)
-service.call = noted
+    return run(arguments, *more)
+programs.run = noted
 result, failed = dnsmasq.run(json.loads(sys.argv[2]), sys.argv[3] == "check")
 print(json.dumps({**result, "failed": failed, "calls": calls}))
 """

@@ -471,7 +471,7 @@ def test_without_iptables(variant, monkeypatch, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.setenv("PATH", str(empty))
-    monkeypatch.setattr(driver, "_SYSTEM_FOLDERS", ())
+    monkeypatch.setattr(driver.programs, "_SYSTEM", ())
     with pytest.raises(HostError, match="iptables-save is not installed; install the package iptables"):
         apply()
     predicted = apply(check=True)

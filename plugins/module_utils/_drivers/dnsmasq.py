@@ -17,7 +17,6 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -29,7 +28,7 @@ from dataclasses import dataclass, field
 
 from .._core import dnsmasq as core
 from .._core.errors import HostError, InputError, first_line
-from . import files, service
+from . import files, lock, programs, service
 
 #: Seconds that a run waits for another one on this host.
 LOCK_WAIT = 120.0
@@ -89,7 +88,7 @@ def run(
     """
     instances = core.parse(plan)
     paths = paths or core.Paths.under()
-    with contextlib.nullcontext() if check_mode else _lock(paths, lock_wait):
+    with contextlib.nullcontext() if check_mode else lock.exclusive(paths.lock, lock_wait):
         host = service.of_host(paths)
         work = _compare(instances, paths, host)
         _check(work, paths, check_mode)
@@ -110,36 +109,6 @@ def _message(failures: t.Mapping[str, str]) -> str | None:
         return None
     each = "; ".join(f"{name}: {failures[name]}" for name in sorted(failures))
     return f"dnsmasq does not serve every network of this host. {each}. The other networks are as planned"
-
-
-@contextlib.contextmanager
-def _lock(paths: core.Paths, patience: float) -> t.Iterator[None]:
-    """Keep other runs on this host out."""
-    _folder(os.path.dirname(paths.lock))
-    try:
-        handle = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise HostError(f"cannot open {paths.lock}: {error}; nothing was changed") from error
-    try:
-        deadline = time.monotonic() + patience
-        while not _locked(handle):
-            if time.monotonic() >= deadline:
-                raise HostError(
-                    f"another run is at work on this host's dnsmasq and holds {paths.lock}; it did not end "
-                    f"within {patience:.0f} seconds. Nothing was changed; run again when it has ended"
-                )
-            time.sleep(0.05)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _folder(path: str) -> None:
@@ -275,11 +244,11 @@ def _check(work: Work, paths: core.Paths, check_mode: bool) -> None:
     if any(change.process in (core.START, core.RESTART) for change in work.changes):
         missing.append(("dnsmasq", "dnsmasq-base"))
     for name, package in missing:
-        if service.program(name) is None and check_mode:
+        if programs.find(name) is None and check_mode:
             # A task before this one would have installed it.
             work.warnings.append(f"{name} of the package {package} is not installed; a real run needs it")
         else:
-            service.need(name, package)
+            programs.need(name, package)
     faults = _extra_files(work, check_mode)
     faults.update(_refused(work, paths, set(faults)))
     if faults and not check_mode or any(said for said in faults.values()):
@@ -305,7 +274,7 @@ def _extra_files(work: Work, check_mode: bool) -> dict[str, str]:
 
 def _refused(work: Work, paths: core.Paths, skip: set[str]) -> dict[str, str]:
     """What dnsmasq says of the configurations that are to change; it reads them from its standard input."""
-    binary = service.program("dnsmasq")
+    binary = programs.find("dnsmasq")
     if binary is None:
         return {}
     calls = {}
@@ -313,8 +282,8 @@ def _refused(work: Work, paths: core.Paths, skip: set[str]) -> dict[str, str]:
         each = work.instances[change.name]
         if change.name not in skip and core.wants_test(each, change):
             conf = core.render(each, paths, "")[core.CONF]
-            calls[change.name] = ((binary, "--test", "--conf-file=-"), core.testable(each, conf))
-    return {name: first_line(said) for name, (status, said) in service.call_all(calls).items() if status}
+            calls[change.name] = programs.Call((binary, "--test", "--conf-file=-"), core.testable(each, conf))
+    return {name: first_line(done.said) for name, done in programs.run_all(calls).items() if done.status}
 
 
 def _diff(work: Work, paths: core.Paths, host: service.Direct) -> list[dict[str, str]]:
@@ -473,9 +442,9 @@ class _Apply:
         said = ""
         for _round in range(RELEASE_ROUNDS):
             for lease in self._standing(instance, 0):
-                binary = service.need("dhcp_release", "dnsmasq-utils")
+                binary = programs.need("dhcp_release", "dnsmasq-utils")
                 identity = (lease.client_id,) if lease.client_id else ()
-                said = service.call((binary, instance.interface, lease.address, lease.mac, *identity))[1] or said
+                said = programs.run((binary, instance.interface, lease.address, lease.mac, *identity)).said or said
                 self.step(f"{instance.name}: release {lease.address}")
             if not self._standing(instance, RELEASE_WAIT):
                 return

@@ -12,21 +12,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import socket
-import subprocess
 import typing as t
 
 from .._core import iptables as core
 from .._core import packet_filter
 from .._core.errors import HostError
 from .._core.naming import RUN_DIR
-from . import lock
+from . import lock, programs
 
 LOCK_FILE = f"{RUN_DIR}/packet_filter.lock"
 
 _PREFIX = {"ipv4": "iptables", "ipv6": "ip6tables"}
-_SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 _LOCK_HELD = 4
 _ATTEMPTS = 3
 
@@ -118,7 +115,7 @@ def _difference(run: _Run) -> list[_Family]:
 def _compare(run: _Run, name: str) -> _Family | None:
     """The family as it is and what differs in it; None where there is no such family to be managed."""
     program = f"{_PREFIX[name]}-save"
-    if _find(program) is None:
+    if programs.find(program) is None:
         if run.meaning.empty:
             return None
         if not run.check:
@@ -143,10 +140,10 @@ def _compare(run: _Run, name: str) -> _Family | None:
 
 def _save(program: str) -> dict[str, core.Table]:
     done = _call(program)
-    if done.returncode:
-        raise HostError(f"cannot read the packet filter: {program} failed: {_last_line(done.stderr)}")
+    if done.status:
+        raise HostError(f"cannot read the packet filter: {program} failed: {_last_line(done.errors)}")
     try:
-        return core.parse_save(done.stdout)
+        return core.parse_save(done.output)
     except core.Unreadable as error:
         raise HostError(
             f"cannot read the packet filter: {program} cannot show table {error}, because it holds rules that nft "
@@ -175,20 +172,20 @@ def _works(run: _Run, family: str, table: str, rule: str = "") -> bool | None:
     `iptables-restore --test` does not ask the kernel. None where no namespace can be made, or a rule-less
     table fails as well while a rule was asked about.
     """
-    program = _find(f"{_PREFIX[family]}-restore")
-    unshare = _find("unshare")
+    program = programs.find(f"{_PREFIX[family]}-restore")
+    unshare = programs.find("unshare")
     if program is None or unshare is None:
         return None
 
     def loads(lines: list[str]) -> bool:
         text = "\n".join([f"*{table}", *lines, "COMMIT", ""])
-        return _call(unshare, "--net", program, "--noflush", "--wait", str(run.wait), text=text).returncode == 0
+        return programs.run([unshare, "--net", program, "--noflush", "--wait", str(run.wait)], text).status == 0
 
     if loads([rule] if rule else []):
         return True
     if rule:
         return False if loads([]) else None
-    return False if _call(unshare, "--net", "true").returncode == 0 else None
+    return False if programs.run([unshare, "--net", "true"]).status == 0 else None
 
 
 def _listed(target: str) -> bool:
@@ -238,15 +235,15 @@ def _write(run: _Run, families: list[_Family]) -> None:
 
 def _restore(run: _Run, family: str, text: str, state: str, *options: str) -> None:
     program = f"{_PREFIX[family]}-restore"
-    done = _call(program, "--noflush", "--wait", str(run.wait), *options, text=text)
-    if done.returncode == 0:
+    done = _call(program, "--noflush", "--wait", str(run.wait), *options, text=text, wait=run.wait)
+    if done.status == 0:
         return
-    if done.returncode == _LOCK_HELD and "xtables lock" in done.stderr:
+    if done.status == _LOCK_HELD and "xtables lock" in done.errors:
         raise HostError(
             f"cannot write the packet filter: another program has held the xtables lock for {run.wait} seconds; "
             f"{state}; run again when it is done, or raise the option wait"
         )
-    raise _Refused(f"cannot write the packet filter: {program} refused the rules: {_quote(done.stderr, text)}; {state}")
+    raise _Refused(f"cannot write the packet filter: {program} refused the rules: {_quote(done.errors, text)}; {state}")
 
 
 def _quote(complaint: str, text: str) -> str:
@@ -266,15 +263,15 @@ def _quote(complaint: str, text: str) -> str:
 def _warn_of_other_variant(run: _Run) -> None:
     """The nft and the legacy variant keep separate tables, and packets meet both."""
     for prefix, names in (("iptables", "ip_tables_names"), ("ip6tables", "ip6_tables_names")):
-        save = _find(f"{prefix}-save")
+        save = programs.find(f"{prefix}-save")
         if save is None:
             continue
         other = "legacy" if _is_nft(save) else "nft"
-        program = _find(f"{prefix}-{other}-save")
+        program = programs.find(f"{prefix}-{other}-save")
         if program is None or (other == "legacy" and not _has_lines(f"/proc/thread-self/net/{names}")):
             continue
         try:
-            ours = core.our_chains(core.parse_save(_call(program).stdout))
+            ours = core.our_chains(core.parse_save(_call(program).output))
         except core.Unreadable:
             continue
         if ours:
@@ -290,7 +287,7 @@ def _is_nft(program: str) -> bool:
     real = os.path.basename(os.path.realpath(program))
     if "nft" in real or "legacy" in real:
         return "nft" in real
-    return "nf_tables" in _call(program, "--version").stdout
+    return "nf_tables" in _call(program, "--version").output
 
 
 def _has_lines(path: str) -> bool:
@@ -304,27 +301,12 @@ def _has_lines(path: str) -> bool:
 # -- programs and locks -----------------------------------------------------------------------------------------
 
 
-def _find(program: str) -> str | None:
-    folders = [*os.environ.get("PATH", os.defpath).split(os.pathsep), *_SYSTEM_FOLDERS]
-    return shutil.which(program, path=os.pathsep.join(folders))
-
-
-def _call(program: str, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    path = _find(program)
-    if path is None:
-        raise HostError(f"{program} is not installed; install the package iptables")
-    try:
-        return subprocess.run(
-            [path, *arguments],
-            input=text,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            env={**os.environ, "LC_ALL": "C"},
-            check=False,
-        )
-    except OSError as error:
-        raise HostError(f"cannot run {path}: {error.strerror}") from error
+def _call(program: str, *arguments: str, text: str = "", wait: int = 0) -> programs.Done:
+    """Run a program; what it waits for itself comes on top of what a program may take."""
+    done = programs.run([programs.need(program, "iptables"), *arguments], text, programs.WAIT + wait)
+    if done.status == -1:
+        raise HostError(f"{program}: {done.errors}")
+    return done
 
 
 def _last_line(text: str) -> str:

@@ -11,75 +11,21 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import os
-import shutil
 import signal
-import subprocess
 import time
 import typing as t
 
 from .._core import dnsmasq as core
 from .._core.errors import HostError, first_line
-from . import files
+from . import files, programs
 
 #: Seconds that a process has to end after SIGTERM, and after SIGKILL.
 STOP_WAIT = 5.0
 KILL_WAIT = 2.0
-#: Seconds after which a program that should have come back is given up.
-PROGRAM_WAIT = 60.0
 #: Units in one call of systemctl: short of the limit of a command line, and of how long a network stands still.
 UNITS_AT_ONCE = 50
-#: Where programs are, whatever PATH the connection came with.
-SEARCH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"))
-
-
-def program(name: str) -> str | None:
-    """Full path of a program of the host."""
-    return shutil.which(name, path=SEARCH)
-
-
-def need(name: str, package: str) -> str:
-    path = program(name)
-    if path is None:
-        raise HostError(f"{name} is not installed on this host; install the package {package}. Nothing was changed")
-    return path
-
-
-def call(arguments: t.Sequence[str], text: str | None = None) -> tuple[int, str]:
-    """Run a program; its exit status and what it said."""
-    environment = {**os.environ, "LC_ALL": "C", "PATH": SEARCH}
-    try:
-        done = subprocess.run(
-            arguments,
-            input=text,
-            stdin=subprocess.DEVNULL if text is None else None,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=PROGRAM_WAIT,
-            env=environment,
-            check=False,
-            encoding="utf-8",
-            errors="replace",
-            # Out of the connection's session: neither its end nor a signal to its group reaches the program.
-            start_new_session=True,
-        )
-    except subprocess.TimeoutExpired:
-        return -1, f"it had not come back after {PROGRAM_WAIT:.0f} seconds"
-    except OSError as error:
-        return -1, str(error)
-    return done.returncode, done.stdout
-
-
-def call_all(calls: t.Mapping[str, tuple[t.Sequence[str], str | None]]) -> dict[str, tuple[int, str]]:
-    """Run several programs, some at once."""
-    if not calls:
-        return {}
-    workers = min(len(calls), 2 * (os.cpu_count() or 1), 16)
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        answers = pool.map(lambda each: call(*each), calls.values())
-        return dict(zip(calls, answers))
 
 
 def pid_of(paths: core.Paths, name: str) -> int | None:
@@ -152,12 +98,12 @@ class Direct:
         pass
 
     def start(self, names: t.Sequence[str]) -> dict[str, str]:
-        binary = need("dnsmasq", "dnsmasq-base")
-        calls = {name: ((binary, f"--conf-file={self.paths.file(name, core.CONF)}"), None) for name in names}
+        binary = programs.need("dnsmasq", "dnsmasq-base")
+        calls = {name: programs.Call((binary, f"--conf-file={self.paths.file(name, core.CONF)}")) for name in names}
         return {
-            name: first_line(said or f"dnsmasq ended with status {status}")
-            for name, (status, said) in call_all(calls).items()
-            if status
+            name: first_line(done.said or f"dnsmasq ended with status {done.status}")
+            for name, done in programs.run_all(calls).items()
+            if done.status
         }
 
     def stop(self, names: t.Sequence[str]) -> dict[str, str]:
@@ -186,7 +132,7 @@ class Systemd(Direct):
     def unit_change(self, wanted: bool) -> tuple[str, str] | None:
         """The unit's text before and after (empty: no such file), or None where it is as it should be."""
         have = files.read(self.unit) or ""
-        want = core.render_unit(self.paths, program("dnsmasq") or "/usr/sbin/dnsmasq") if wanted else ""
+        want = core.render_unit(self.paths, programs.find("dnsmasq") or "/usr/sbin/dnsmasq") if wanted else ""
         return None if have == want and not os.path.exists(self.unread) else (have, want)
 
     def put_unit(self, text: str) -> None:
@@ -217,10 +163,11 @@ class Systemd(Direct):
 
     def _words(self, name: str, said: str) -> str:
         """Why the instance did not start: dnsmasq's own words stand in the journal."""
-        journal = program("journalctl")
+        journal = programs.find("journalctl")
         if journal is not None:
-            _status, text = call((journal, "--unit", core.unit_name(name), "--lines", "20", "--output", "cat", "--no-pager"))
-            own = [line for line in text.splitlines() if line.startswith("dnsmasq: ")]
+            asked = ("--unit", core.unit_name(name), "--lines", "20", "--output", "cat", "--no-pager")
+            lines = programs.run((journal, *asked)).output.splitlines()
+            own = [line for line in lines if line.startswith("dnsmasq: ")]
             if own:
                 return own[-1]
         return first_line(said or "its process ended right after the start")
@@ -233,10 +180,10 @@ class Systemd(Direct):
         return said
 
     def _systemctl(self, *arguments: str, check: bool = True) -> str:
-        status, said = call((need("systemctl", "systemd"), *arguments))
-        if status and check:
-            raise HostError(f"systemctl {arguments[0]} failed: {first_line(said)}")
-        return said
+        done = programs.run((programs.need("systemctl", "systemd"), *arguments))
+        if done.status and check:
+            raise HostError(f"systemctl {arguments[0]} failed: {first_line(done.said)}")
+        return done.said
 
 
 def of_host(paths: core.Paths) -> Direct:

@@ -1,0 +1,104 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The host's programs: found wherever the connection's PATH points, run, several at once where there are several.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import typing as t
+
+from .._core.errors import HostError
+
+#: Seconds after which a program that should have come back is given up.
+WAIT = 60.0
+
+#: Programs at work at the same time.
+AT_ONCE = 16
+
+_SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
+
+
+class Done(t.NamedTuple):
+    """A program that has ended: its exit status, -1 where it did not start or did not come back."""
+
+    status: int
+    output: str
+    errors: str
+
+    @property
+    def said(self) -> str:
+        """All that it said, its errors last."""
+        return self.output + self.errors
+
+
+class Call(t.NamedTuple):
+    """A program to run: its full path and arguments, and its standard input."""
+
+    arguments: t.Sequence[str]
+    text: str = ""
+
+
+def find(name: str) -> str | None:
+    """Full path of a program of the host."""
+    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), *_SYSTEM)))
+
+
+def need(name: str, package: str) -> str:
+    path = find(name)
+    if path is None:
+        raise HostError(f"{name} is not installed on this host; install the package {package}. Nothing was changed")
+    return path
+
+
+def run(arguments: t.Sequence[str], text: str = "", wait: float = WAIT) -> Done:
+    """Run a program to its end."""
+    return asyncio.run(_run(Call(arguments, text), wait))
+
+
+def run_all(calls: t.Mapping[str, Call], wait: float = WAIT) -> dict[str, Done]:
+    """Run several programs, some at once; each answer under its call's name."""
+    return asyncio.run(_run_all(calls, wait)) if calls else {}
+
+
+async def _run_all(calls: t.Mapping[str, Call], wait: float) -> dict[str, Done]:
+    places = asyncio.Semaphore(min(AT_ONCE, 2 * (os.cpu_count() or 1)))
+
+    async def one(call: Call) -> Done:
+        async with places:
+            return await _run(call, wait)
+
+    return dict(zip(calls, await asyncio.gather(*(one(call) for call in calls.values()))))
+
+
+async def _run(call: Call, wait: float) -> Done:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *call.arguments,
+            stdin=asyncio.subprocess.PIPE if call.text else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C", "PATH": os.pathsep.join((os.environ.get("PATH", ""), *_SYSTEM))},
+            # Out of the connection's session: neither its end nor a signal to its group reaches the program.
+            start_new_session=True,
+        )
+    except OSError as error:
+        return Done(-1, "", f"cannot run {call.arguments[0]}: {error.strerror}")
+    try:
+        text = call.text.encode("utf-8", "surrogateescape") or None
+        output, errors = await asyncio.wait_for(process.communicate(text), wait)
+    except asyncio.TimeoutError:
+        process.kill()
+        await process.wait()
+        return Done(-1, "", f"it had not come back after {wait:.0f} seconds")
+    return Done(
+        process.returncode if process.returncode is not None else -1,
+        output.decode("utf-8", "replace"),
+        errors.decode("utf-8", "replace"),
+    )
