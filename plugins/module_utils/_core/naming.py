@@ -66,6 +66,16 @@ def host_label(name: str) -> str:
     return name[:2] + "-" + name[-60:]
 
 
+def vlan_name(vlan: int) -> str:
+    """Device name of a project's VLAN interface."""
+    return f"vlan{vlan}"
+
+
+def vlan_bridge_name(vlan: int) -> str:
+    """Name of the bridge over a project's VLAN interface."""
+    return f"br{vlan}"
+
+
 def tap_name(vif_id: str) -> str:
     """Device name of an instance's port: `tap` and the first 11 characters of the NIC's id."""
     return "tap" + vif_id[:11]
