@@ -25,6 +25,7 @@ FULL = {
         {"address": "10.0.0.9", "hostname": "far1"},
     ],
 }
+OPTIONAL = ("domain", "servers", "config_file", "hosts", "options", "names")
 
 
 def item(**change):
@@ -89,7 +90,7 @@ def test_empty_domain_leaves_no_dot():
 
 
 def test_optional_keys_may_be_left_out():
-    short = {key: value for key, value in FULL.items() if key not in core._INSTANCE_OPTIONAL}
+    short = {key: value for key, value in FULL.items() if key not in OPTIONAL}
     assert core.parse({"instances": [short]})[0].hosts == ()
 
 

@@ -1,0 +1,68 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""dnsmasq's lease file: its leases, those that no reservation backs, and the text without them.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+from ..addressing import number
+from .plan import Instance
+
+_MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}\Z")
+_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}\Z")
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A line of dnsmasq's lease file."""
+
+    expiry: int
+    mac: str
+    address: str
+    client_id: str
+
+    def __str__(self) -> str:
+        return f"{self.address} of {self.mac}"
+
+
+def leases(text: str) -> list[Lease]:
+    """The IPv4 leases of a lease file; what is not one (the DUID, a line cut short) is passed over."""
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 5 and words[0].isdigit() and _MAC.match(words[1]) and _ADDRESS.match(words[2]):
+            found.append(Lease(int(words[0]), words[1].lower(), words[2], "" if words[4] == "*" else words[4]))
+    return found
+
+
+def stale_leases(instance: Instance, text: str, now: float) -> list[Lease]:
+    """Leases that no reservation backs any more; while they stand, dnsmasq refuses their address to its new owner."""
+    present = leases(text)
+    if not present:
+        return []
+    reserved = {(host.mac, host.address) for host in instance.hosts}
+    # dnsmasq drops a lease that has run out by itself; 0 never runs out.
+    stale = (
+        lease
+        for lease in present
+        if (lease.mac, lease.address) not in reserved and (lease.expiry == 0 or lease.expiry > now)
+    )
+    return sorted(stale, key=lambda lease: (number(lease.address), lease.mac))
+
+
+def without_leases(text: str, stale: t.Iterable[Lease]) -> str:
+    """The lease file's text less those leases."""
+    gone = {(lease.mac, lease.address) for lease in stale}
+    kept = []
+    for line in text.splitlines(keepends=True):
+        if not any((lease.mac, lease.address) in gone for lease in leases(line)):
+            kept.append(line)
+    return "".join(kept)
