@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import pathlib
 import sys
+import tarfile
 import time
 
 import pytest
@@ -26,6 +29,8 @@ OTHER = {
     **PLAIN, "name": "br101", "interface": "br101", "listen_address": "10.0.1.1", "dhcp_start": "10.0.1.2", "hosts": []
 }
 UNITS = "tenantnet-dnsmasq@br100", "tenantnet-dnsmasq@br101"
+
+SHIPPED = "/usr/local/lib/collections"
 
 # Runs on the host: the driver, with every program it calls written down.
 RUN = """
@@ -51,9 +56,19 @@ def machine():
     lab = Lab(f"test-dnsmasq-{os.getpid()}")
     try:
         lab.up(parse({"hosts": {"s1": "systemd"}}), owner=os.getpid())
+        ship(lab.host("s1"))
         yield lab.host("s1")
     finally:
         lab.down()
+
+
+def ship(host):
+    """Take the collection's code to the host: the checkout may lie where hosts have folders of their own."""
+    with io.BytesIO() as packed:
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            archive.add(ROOT / "plugins" / "module_utils", "ansible_collections/tenantnet/nova/plugins/module_utils")
+        text = base64.b64encode(packed.getvalue()).decode()
+    host.run(["sh", "-c", f"mkdir -p {SHIPPED} && base64 -d | tar -xzC {SHIPPED}"], input=text)
 
 
 @pytest.fixture
@@ -70,7 +85,7 @@ def host(machine):
 
 def run(host, *instances, mode="real"):
     plan = json.dumps({"instances": instances})
-    answer = host.run(["python3", "-c", RUN, str(ROOT / ".ansible" / "collections"), plan, mode])
+    answer = host.run(["python3", "-c", RUN, SHIPPED, plan, mode])
     return json.loads(answer.stdout)
 
 
