@@ -24,7 +24,8 @@ MAC_PREFIX = "fa:16:3e"
 #: A DHCP network needs its own address, a gateway, one guest and the broadcast address.
 SMALLEST_PREFIX = 30
 
-_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z")
+#: A MAC address in its one spelling.
+MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z")
 _UUID_SPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "tenantnet.nova")
 
 
@@ -99,7 +100,7 @@ def known_network(cidr: str) -> Range:
 def mac(value: object, what: str) -> str:
     """Return a unicast MAC address in lower case with colons; InputError names `what`."""
     word = value.strip().lower().replace("-", ":") if isinstance(value, str) else ""
-    if not _MAC.match(word):
+    if not MAC.match(word):
         raise InputError(f"{what}: {value!r} is not a MAC address such as '{MAC_PREFIX}:00:00:01'")
     if int(word[:2], 16) & 1 or word == "00:00:00:00:00:00":
         raise InputError(f"{what}: {value!r} is a group or zero address; a NIC needs a unicast MAC address")

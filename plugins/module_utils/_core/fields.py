@@ -34,9 +34,14 @@ class Fields:
     def where(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
 
-    def raw(self, key: str) -> t.Any:
+    def raw(self, key: str, default: t.Any = None) -> t.Any:
+        """The value as it is, null too; `default` where there is no such key."""
         self._known.append(key)
-        return self._values.get(key)
+        return self._values.get(key, default)
+
+    def required(self, key: str) -> t.Any:
+        """The value as it is, which must be there."""
+        return self._required(key, self.raw(key))
 
     def done(self) -> None:
         unknown = [repr(key) for key in self._values if key not in self._known]
@@ -63,6 +68,13 @@ class Fields:
         value = self.raw(key)
         return default if value is None else boolean(value, self.where(key))
 
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        """True or false themselves, as a plan has them; a null is neither."""
+        value = self.raw(key, default)
+        if not isinstance(value, bool):
+            raise InputError(f"{self.where(key)}: {value!r} is neither true nor false")
+        return value
+
     def integer(self, key: str, default: int, low: int, high: int) -> int:
         value = self.optional_integer(key, low, high)
         return default if value is None else value
@@ -71,12 +83,15 @@ class Fields:
         value = self.raw(key)
         return None if value is None else integer(value, self.where(key), low, high)
 
+    def address(self, key: str) -> str:
+        return addressing.address(self.required(key), self.where(key))
+
     def optional_address(self, key: str) -> str | None:
         value = self.raw(key)
         return None if value is None else addressing.address(value, self.where(key))
 
     def network(self, key: str) -> addressing.Range:
-        return addressing.network(self._required(key, self.raw(key)), self.where(key))
+        return addressing.network(self.required(key), self.where(key))
 
     def optional_interface(self, key: str) -> str | None:
         value = self.raw(key)

@@ -20,11 +20,9 @@ import typing as t
 
 from . import naming
 from .errors import InputError
+from .fields import Fields, items
 
 PATH = "packet_filter"
-
-_SECTION_KEYS = ("public_interface", "routing_source_ip", "dmz_cidr", "force_snat_range", "networks")
-_NETWORK_KEYS = ("label", "bridge", "cidr", "gateway", "dhcp", "snat")
 
 #: The kernel allows more in an interface name, but these are read back from rule text unchanged: no quote, no
 #: leading '-' or '!' (an option, a negation), no '+' at the end (a wildcard of iptables).
@@ -104,17 +102,18 @@ class Intent:
 
 def parse(section: object) -> Section:
     """Check the whole section; InputError names the first value that breaks a rule by its path."""
-    fields = _mapping(section, PATH, _SECTION_KEYS, required=("networks",))
-    public = fields.get("public_interface")
+    fields = Fields(section, PATH)
+    public = fields.raw("public_interface")
     if public is not None:
-        public = _interface(public, f"{PATH}.public_interface")
-    source = fields.get("routing_source_ip")
+        public = _interface(public, fields.where("public_interface"))
+    source = fields.raw("routing_source_ip")
     if source is not None:
-        source = _source(source, f"{PATH}.routing_source_ip")
+        source = _source(source, fields.where("routing_source_ip"))
     networks = tuple(
-        _network(entry, f"{PATH}.networks[{index}]")
-        for index, entry in enumerate(_list(fields["networks"], f"{PATH}.networks"))
+        _network(entry, path) for path, entry in items(fields.required("networks"), fields.where("networks"))
     )
+    dmz, forced = _ranges(fields, "dmz_cidr"), _ranges(fields, "force_snat_range")
+    fields.done()
     _refuse_overlaps(networks)
     _refuse_divided_bridges(networks)
     if public is None and source != "":
@@ -122,8 +121,8 @@ def parse(section: object) -> Section:
     return Section(
         public_interface=public,
         routing_source_ip=source,
-        dmz_cidr=_ranges(fields.get("dmz_cidr"), f"{PATH}.dmz_cidr"),
-        force_snat_range=_ranges(fields.get("force_snat_range"), f"{PATH}.force_snat_range"),
+        dmz_cidr=dmz,
+        force_snat_range=forced,
         networks=networks,
     )
 
@@ -173,26 +172,8 @@ def _untranslated(section: Section, network: Network) -> t.Iterator[Untranslated
 _T = t.TypeVar("_T")
 
 
-def _unique(items: t.Iterable[_T]) -> tuple[_T, ...]:
-    return tuple(dict.fromkeys(items))
-
-
-def _mapping(value: object, path: str, known: t.Sequence[str], required: t.Sequence[str]) -> dict[str, t.Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: {value!r} is not a mapping; give the keys {', '.join(known)}")
-    for key in value:
-        if key not in known:
-            raise InputError(f"{path}: unknown key {key!r}; the keys are {', '.join(known)}")
-    for key in required:
-        if key not in value:
-            raise InputError(f"{path}: the key {key!r} is missing; give {', '.join(required)}")
-    return value
-
-
-def _list(value: object, path: str) -> list[t.Any]:
-    if not isinstance(value, (list, tuple)):
-        raise InputError(f"{path}: {value!r} is not a list; give a list, which may be empty")
-    return list(value)
+def _unique(facts: t.Iterable[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(facts))
 
 
 def _interface(value: object, path: str) -> str:
@@ -234,31 +215,24 @@ def _range(value: object, path: str) -> ipaddress.IPv4Network:
     raise InputError(f"{path}: {value!r} is not the beginning of its range; did you mean '{meant}'?")
 
 
-def _ranges(value: object, path: str) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return _unique(str(_range(entry, f"{path}[{index}]")) for index, entry in enumerate(_list(value, path)))
+def _ranges(fields: Fields, key: str) -> tuple[str, ...]:
+    return _unique(str(_range(entry, path)) for path, entry in fields.items(key))
 
 
 def _network(value: object, path: str) -> Network:
-    fields = _mapping(value, path, _NETWORK_KEYS, required=_NETWORK_KEYS)
-    label = fields["label"]
-    if not isinstance(label, str) or not label:
-        raise InputError(f"{path}.label: {label!r} is not a name; give a string such as 'blue'")
-    cidr = _range(fields["cidr"], f"{path}.cidr")
-    if cidr.prefixlen == 0:
-        raise InputError(f"{path}.cidr: '{cidr}' is every address there is; give the network's own range")
-    for key in ("gateway", "dhcp", "snat"):
-        if not isinstance(fields[key], bool):
-            raise InputError(f"{path}.{key}: {fields[key]!r} is neither true nor false")
-    return Network(
-        label=label,
-        bridge=_interface(fields["bridge"], f"{path}.bridge"),
-        cidr=str(cidr),
-        gateway=fields["gateway"],
-        dhcp=fields["dhcp"],
-        snat=fields["snat"],
+    fields = Fields(value, path)
+    network = Network(
+        label=fields.text("label"),
+        bridge=_interface(fields.required("bridge"), fields.where("bridge")),
+        cidr=str(_range(fields.required("cidr"), fields.where("cidr"))),
+        gateway=fields.flag("gateway"),
+        dhcp=fields.flag("dhcp"),
+        snat=fields.flag("snat"),
     )
+    fields.done()
+    if network.cidr == "0.0.0.0/0":
+        raise InputError(f"{path}.cidr: '{network.cidr}' is every address there is; give the network's own range")
+    return network
 
 
 def _refuse_overlaps(networks: tuple[Network, ...]) -> None:

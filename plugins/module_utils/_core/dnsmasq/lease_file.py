@@ -13,10 +13,9 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from ..addressing import number
+from ..addressing import MAC, number
 from .plan import Instance
 
-_MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}\Z")
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}\Z")
 
 
@@ -38,7 +37,7 @@ def leases(text: str) -> list[Lease]:
     found = []
     for line in text.splitlines():
         words = line.split()
-        if len(words) == 5 and words[0].isdigit() and _MAC.match(words[1]) and _ADDRESS.match(words[2]):
+        if len(words) == 5 and words[0].isdigit() and MAC.match(words[1].lower()) and _ADDRESS.match(words[2]):
             found.append(Lease(int(words[0]), words[1].lower(), words[2], "" if words[4] == "*" else words[4]))
     return found
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import typing as t
 from dataclasses import dataclass
 
 from .. import addressing, naming
 from ..errors import InputError
+from ..fields import Fields, items
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
-_MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}\Z")
 _DOMAIN_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\Z")
 #: Options whose value is checked here; of others dnsmasq knows what they take.
 CHECKED_OPTIONS = (3, 26)
@@ -72,68 +71,65 @@ class Instance:
     names: tuple[Name, ...] = ()
 
 
-_INSTANCE_KEYS = tuple(Instance.__dataclass_fields__)
-_INSTANCE_OPTIONAL = ("domain", "servers", "config_file", "hosts", "options", "names")
-
-
 def parse(plan: object) -> tuple[Instance, ...]:
     """The section `dnsmasq` of a host plan as values, ordered by name. InputError names the path of the faulty item."""
-    section = _mapping(plan, "dnsmasq", ("instances",))
-    where = "dnsmasq.instances"
-    instances = [_instance(item, f"{where}[{n}]") for n, item in enumerate(_list(section["instances"], where))]
-    _unique(where, "name", [each.name for each in instances])
-    _unique(where, "interface", [each.interface for each in instances])
-    _unique(where, "listen_address", [each.listen_address for each in instances])
+    section = Fields(plan, "dnsmasq")
+    where = section.where("instances")
+    # No default: an empty list stops every dnsmasq of ours, which must be said, not forgotten.
+    instances = [_instance(Fields(value, path)) for path, value in items(section.required("instances"), where)]
+    section.done()
+    for key in ("name", "interface", "listen_address"):
+        _unique(where, key, [getattr(each, key) for each in instances])
     return tuple(sorted(instances, key=lambda each: each.name))
 
 
-def _instance(value: object, where: str) -> Instance:
-    item = _mapping(value, where, _INSTANCE_KEYS, _INSTANCE_OPTIONAL)
-    listen, netmask = _address(item["listen_address"], f"{where}.listen_address"), item["netmask"]
-    subnet = _subnet(listen, netmask, f"{where}.netmask")
-    start = _inside(subnet, item["dhcp_start"], f"{where}.dhcp_start")
-    return Instance(
-        name=_name(item["name"], f"{where}.name"),
-        network=_text(item["network"], f"{where}.network"),
-        interface=_interface(item["interface"], f"{where}.interface"),
+def _instance(fields: Fields) -> Instance:
+    name = _name(fields.required("name"), fields.where("name"))
+    listen = fields.address("listen_address")
+    subnet = _subnet(listen, fields.address("netmask"), fields.where("netmask"))
+    instance = Instance(
+        name=name,
+        network=_text(fields.required("network"), fields.where("network")),
+        interface=_interface(fields.required("interface"), fields.where("interface")),
         listen_address=listen,
-        dhcp_start=start,
+        dhcp_start=_inside(subnet, fields, "dhcp_start"),
         netmask=str(subnet.netmask),
-        lease_time=_number(item["lease_time"], f"{where}.lease_time", 1, 2**32 - 2),
-        lease_max=_number(item["lease_max"], f"{where}.lease_max", 1, 2**31 - 1),
-        domain=_domain(item.get("domain"), f"{where}.domain"),
-        servers=_servers(item.get("servers"), f"{where}.servers"),
-        config_file=_config_file(item.get("config_file"), f"{where}.config_file"),
-        hosts=_hosts(item.get("hosts"), f"{where}.hosts", subnet, listen),
-        options=_options(item.get("options"), f"{where}.options"),
-        names=_names(item.get("names"), f"{where}.names"),
+        lease_time=_number(fields, "lease_time", 1, 2**32 - 2),
+        lease_max=_number(fields, "lease_max", 1, 2**31 - 1),
+        domain=_domain(fields.raw("domain"), fields.where("domain")),
+        servers=_servers(fields),
+        config_file=_config_file(fields.raw("config_file"), fields.where("config_file")),
+        hosts=_hosts(fields, subnet, listen),
+        options=_options(fields),
+        names=_names(fields),
     )
+    fields.done()
+    return instance
 
 
-def _hosts(value: object, where: str, subnet: ipaddress.IPv4Network, listen: str) -> tuple[Host, ...]:
+def _hosts(instance: Fields, subnet: ipaddress.IPv4Network, listen: str) -> tuple[Host, ...]:
     hosts = []
-    for n, each in enumerate(_list(value, where)):
-        path = f"{where}[{n}]"
-        item = _mapping(each, path, ("mac", "hostname", "address"))
-        address = _inside(subnet, item["address"], f"{path}.address")
-        if address == listen:
-            raise InputError(
-                f"{path}.address: {address} is the address that dnsmasq itself listens on; reserve another"
-            )
-        hosts.append(Host(_mac(item["mac"], f"{path}.mac"), _hostname(item["hostname"], f"{path}.hostname"), address))
+    for path, value in instance.items("hosts"):
+        fields = Fields(value, path)
+        host = Host(_mac(fields), _hostname(fields), _inside(subnet, fields, "address"))
+        fields.done()
+        if host.address == listen:
+            raise InputError(f"{path}.address: {listen} is the address that dnsmasq itself listens on; reserve another")
+        hosts.append(host)
+    where = instance.where("hosts")
     _unique(where, "mac", [each.mac for each in hosts])
     _unique(where, "address", [each.address for each in hosts])
     return tuple(sorted(hosts, key=lambda host: addressing.number(host.address)))
 
 
-def _options(value: object, where: str) -> tuple[Option, ...]:
+def _options(instance: Fields) -> tuple[Option, ...]:
     options = []
-    for n, each in enumerate(_list(value, where)):
-        path = f"{where}[{n}]"
-        item = _mapping(each, path, ("option", "value"))
-        number = _number(item["option"], f"{path}.option", 1, 254)
-        options.append(Option(number, _option_value(number, item["value"], f"{path}.value")))
-    _unique(where, "option", [str(each.option) for each in options])
+    for path, value in instance.items("options"):
+        fields = Fields(value, path)
+        number = _number(fields, "option", 1, 254)
+        options.append(Option(number, _option_value(number, fields.required("value"), fields.where("value"))))
+        fields.done()
+    _unique(instance.where("options"), "option", [str(each.option) for each in options])
     return tuple(sorted(options, key=lambda option: option.option))
 
 
@@ -145,7 +141,7 @@ def _option_value(number: int, value: object, where: str) -> str:
             "use printable ASCII without '\"', '\\' and '#', and no blank at either end"
         )
     if number == 3 and text:
-        return ",".join(_address(each, where) for each in text.split(","))
+        return ",".join(addressing.address(each, where) for each in text.split(","))
     if number == 26 and text:
         if not (text.isdigit() and 68 <= int(text) <= 65535):
             raise InputError(f"{where}: {value!r} is not an MTU; DHCP option 26 takes a number from 68 to 65535")
@@ -153,38 +149,16 @@ def _option_value(number: int, value: object, where: str) -> str:
     return text
 
 
-def _names(value: object, where: str) -> tuple[Name, ...]:
+def _names(instance: Fields) -> tuple[Name, ...]:
     names = set()
-    for n, each in enumerate(_list(value, where)):
-        path = f"{where}[{n}]"
-        item = _mapping(each, path, ("address", "hostname"))
-        name = Name(_address(item["address"], f"{path}.address"), _hostname(item["hostname"], f"{path}.hostname"))
+    for path, value in instance.items("names"):
+        fields = Fields(value, path)
+        name = Name(fields.address("address"), _hostname(fields))
+        fields.done()
         if name in names:
             raise InputError(f"{path}: {name.hostname!r} at {name.address} stands there twice; give each name once")
         names.add(name)
     return tuple(sorted(names, key=lambda name: (addressing.number(name.address), name.hostname)))
-
-
-def _mapping(value: object, where: str, keys: t.Sequence[str], optional: t.Sequence[str] = ()) -> dict[str, t.Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: {value!r} is not a mapping; give one with {', '.join(keys)}")
-    for key in value:
-        if key not in keys:
-            raise InputError(f"{where}: unknown key {key!r}; known are {', '.join(keys)}")
-    for key in keys:
-        if key not in value and key not in optional:
-            raise InputError(
-                f"{where}: {key!r} is missing; needed are {', '.join(k for k in keys if k not in optional)}"
-            )
-    return value
-
-
-def _list(value: object, where: str) -> list[t.Any]:
-    if value is None:
-        return []
-    if not isinstance(value, (list, tuple)):
-        raise InputError(f"{where}: {value!r} is not a list")
-    return list(value)
 
 
 def _unique(where: str, key: str, values: list[str]) -> None:
@@ -205,9 +179,10 @@ def _text(value: object, where: str, empty: bool = False) -> str:
     return value
 
 
-def _number(value: object, where: str, low: int, high: int) -> int:
+def _number(fields: Fields, key: str, low: int, high: int) -> int:
+    value = fields.required(key)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{where}: {value!r} is not a whole number from {low} to {high}")
+        raise InputError(f"{fields.where(key)}: {value!r} is not a whole number from {low} to {high}")
     return value
 
 
@@ -231,40 +206,32 @@ def _interface(value: object, where: str) -> str:
     return name
 
 
-def _address(value: object, where: str) -> str:
-    # A number would be taken for an address by the library.
-    if isinstance(value, str):
-        try:
-            return str(ipaddress.IPv4Address(value))
-        except ValueError:
-            pass
-    raise InputError(f"{where}: {value!r} is not an IPv4 address such as 10.0.0.3")
-
-
-def _subnet(address: str, netmask: object, where: str) -> ipaddress.IPv4Network:
-    mask = _address(netmask, where)
-    bits = int(ipaddress.IPv4Address(mask))
-    inverse = bits ^ 0xFFFFFFFF
+def _subnet(address: str, mask: str, where: str) -> ipaddress.IPv4Network:
+    inverse = addressing.number(mask) ^ 0xFFFFFFFF
     if inverse & (inverse + 1):
-        raise InputError(f"{where}: {netmask!r} is not a netmask such as 255.255.255.0")
+        raise InputError(f"{where}: {mask!r} is not a netmask such as 255.255.255.0")
     return ipaddress.IPv4Network(f"{address}/{mask}", strict=False)
 
 
-def _inside(subnet: ipaddress.IPv4Network, value: object, where: str) -> str:
-    address = _address(value, where)
+def _inside(subnet: ipaddress.IPv4Network, fields: Fields, key: str) -> str:
+    address = fields.address(key)
     if ipaddress.IPv4Address(address) not in subnet:
-        raise InputError(f"{where}: {address} is outside of {subnet}, the network of listen_address and netmask")
+        raise InputError(
+            f"{fields.where(key)}: {address} is outside of {subnet}, the network of listen_address and netmask"
+        )
     return address
 
 
-def _mac(value: object, where: str) -> str:
-    if not isinstance(value, str) or not _MAC.match(value):
-        raise InputError(f"{where}: {value!r} is not a MAC address such as fa:16:3e:01:02:03")
-    return value.lower()
+def _mac(fields: Fields) -> str:
+    value = fields.required("mac")
+    mac = value.lower() if isinstance(value, str) else ""
+    if not addressing.MAC.match(mac):
+        raise InputError(f"{fields.where('mac')}: {value!r} is not a MAC address such as fa:16:3e:01:02:03")
+    return mac
 
 
-def _hostname(value: object, where: str) -> str:
-    return naming.host_label(naming.host_name(value, where))
+def _hostname(fields: Fields) -> str:
+    return naming.host_label(naming.host_name(fields.required("hostname"), fields.where("hostname")))
 
 
 def _domain(value: object, where: str) -> str:
@@ -275,16 +242,16 @@ def _domain(value: object, where: str) -> str:
     raise InputError(f"{where}: {value!r} is not a domain such as novalocal or cloud.example.org")
 
 
-def _servers(value: object, where: str) -> tuple[str, ...]:
+def _servers(instance: Fields) -> tuple[str, ...]:
     servers = []
-    for n, each in enumerate(_list(value, where)):
+    for path, value in instance.items("servers"):
         try:
-            if not isinstance(each, str) or "%" in each:
+            if not isinstance(value, str) or "%" in value:
                 raise ValueError
-            servers.append(str(ipaddress.ip_address(each)))
+            servers.append(str(ipaddress.ip_address(value)))
         except ValueError:
-            raise InputError(f"{where}[{n}]: {each!r} is not the address of a name server") from None
-    _unique(where, "address", servers)
+            raise InputError(f"{path}: {value!r} is not the address of a name server") from None
+    _unique(instance.where("servers"), "address", servers)
     return tuple(servers)
 
 

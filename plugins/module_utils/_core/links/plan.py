@@ -16,6 +16,7 @@ import socket
 import typing as t
 
 from ..errors import InputError
+from ..fields import Fields, items
 from ..naming import interface_name
 from . import sysctl
 from .kernel import Address
@@ -25,7 +26,6 @@ MTU_MIN, MTU_MAX, MTU_MIN_IPV6 = 68, 65535, 1280
 #: Seconds; the kernel's bounds while STP is on. Without STP it takes less, and more would mean nothing.
 DELAY_MIN_STP, DELAY_MAX = 2, 30
 
-_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}\Z")
 _SYSCTL_PART = re.compile(r"[A-Za-z0-9_@+/-]+\Z")
 
 
@@ -56,65 +56,44 @@ class Plan:
 
 def parse(plan: object) -> Plan:
     """Check the whole plan and return it as values; InputError names the path, the rule and what would be right."""
-    section = _mapping(plan, "links", {"bridges", "sysctl"})
-    if "bridges" not in section:
-        # Not a default: an empty list removes every bridge of ours, which must be said, not forgotten.
-        raise InputError("links: 'bridges' is missing; give a list, which may be empty")
-    items = _list(section["bridges"], "links.bridges")
-    bridges = tuple(_bridge(item, f"links.bridges[{number}]") for number, item in enumerate(items))
+    section = Fields(plan, "links")
+    # No default: an empty list removes every bridge of ours, which must be said, not forgotten.
+    listed = items(section.required("bridges"), "links.bridges")
+    settings = section.raw("sysctl", {})
+    section.done()
+    bridges = tuple(_bridge(value, path) for path, value in listed)
     _check_together(bridges)
-    return Plan(bridges, _sysctl(section.get("sysctl", {})))
-
-
-def _mapping(value: object, path: str, known: set[str]) -> t.Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: {value!r} is not a dictionary; give the keys {', '.join(sorted(known))}")
-    unknown = sorted(str(key) for key in value if key not in known)
-    if unknown:
-        raise InputError(f"{path}: unknown key '{unknown[0]}'; known are {', '.join(sorted(known))}")
-    return value
-
-
-def _list(value: object, path: str) -> list[object]:
-    if not isinstance(value, (list, tuple)):
-        raise InputError(f"{path}: {value!r} is not a list; give a list, which may be empty")
-    return list(value)
-
-
-_BRIDGE_KEYS = {"name", "interfaces", "addresses", "mtu", "mac", "stp", "forward_delay"}
+    return Plan(bridges, _sysctl(settings))
 
 
 def _bridge(value: object, path: str) -> Bridge:
-    item = _mapping(value, path, _BRIDGE_KEYS)
-    if "name" not in item:
-        raise InputError(f"{path}: 'name' is missing; every bridge has one, such as 'br100'")
-    stp = item.get("stp", False)
-    if not isinstance(stp, bool):
-        raise InputError(f"{path}.stp: {stp!r} is neither true nor false")
+    fields = Fields(value, path)
+    stp = fields.flag("stp", False)
+    # A null list is refused: what it would take away must be said.
     bridge = Bridge(
-        name=interface_name(item["name"], f"{path}.name"),
-        interfaces=_interfaces(item.get("interfaces", ()), f"{path}.interfaces"),
+        name=interface_name(fields.required("name"), fields.where("name")),
+        interfaces=_interfaces(fields.raw("interfaces", ()), fields.where("interfaces")),
         addresses=tuple(
-            _address(address, f"{path}.addresses[{number}]")
-            for number, address in enumerate(_list(item.get("addresses", ()), f"{path}.addresses"))
+            _address(address, place) for place, address in items(fields.raw("addresses", ()), fields.where("addresses"))
         ),
-        mtu=_mtu(item.get("mtu"), f"{path}.mtu"),
-        mac=_mac(item.get("mac"), f"{path}.mac"),
+        mtu=_mtu(fields.raw("mtu"), fields.where("mtu")),
+        mac=fields.optional_mac("mac"),
         stp=stp,
-        forward_delay=_delay(item.get("forward_delay", 0), stp, f"{path}.forward_delay"),
+        forward_delay=_delay(fields.raw("forward_delay", 0), stp, fields.where("forward_delay")),
     )
+    fields.done()
     _check_bridge(bridge, path)
     return bridge
 
 
 def _interfaces(value: object, path: str) -> tuple[str, ...]:
-    names = []
-    for number, item in enumerate(_list(value, path)):
-        name = interface_name(item, f"{path}[{number}]")
+    names: list[str] = []
+    for place, item in items(value, path):
+        name = interface_name(item, place)
         if "," in name:
-            raise InputError(f"{path}[{number}]: {name!r} has a comma, which the bridge's mark cannot carry; rename it")
+            raise InputError(f"{place}: {name!r} has a comma, which the bridge's mark cannot carry; rename it")
         if name in names:
-            raise InputError(f"{path}[{number}]: interface {name!r} is given twice; name it once")
+            raise InputError(f"{place}: interface {name!r} is given twice; name it once")
         names.append(name)
     return tuple(names)
 
@@ -157,19 +136,6 @@ def _mtu(value: object, path: str) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool) or not MTU_MIN <= value <= MTU_MAX:
         raise InputError(f"{path}: {value!r} is not an MTU; give a whole number from {MTU_MIN} to {MTU_MAX}, or null")
     return value
-
-
-def _mac(value: object, path: str) -> str | None:
-    if value is None:
-        return None
-    mac = value.lower() if isinstance(value, str) else ""
-    if not _MAC.match(mac):
-        raise InputError(f"{path}: {value!r} is not a MAC address; give one such as '02:00:00:12:34:56', or null")
-    if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
-        raise InputError(
-            f"{path}: {value!r} cannot be an interface's MAC address; the first byte must be even, and not all zero"
-        )
-    return mac
 
 
 def _delay(value: object, stp: bool, path: str) -> int:

@@ -184,8 +184,8 @@ BAD = [
     ({"hosts": [HOST, {**HOST, "address": "10.0.0.4"}]}, r"hosts\[1\]\.mac: 'fa:16:3e:01:02:03' is that of .*hosts"),
     ({"hosts": [HOST, {**HOST, "mac": "fa:16:3e:01:02:04"}]}, r"hosts\[1\]\.address: '10\.0\.0\.3' is that of"),
     ({"hosts": [HOST, {**HOST, "mac": HOST["mac"].upper(), "address": "10.0.0.5"}]}, r"hosts\[1\]\.mac"),
-    ({"hosts": [{**HOST, "vif": 1}]}, r"hosts\[0\]: unknown key 'vif'; known are mac, hostname, address"),
-    ({"hosts": [{"mac": HOST["mac"]}]}, r"hosts\[0\]: 'hostname' is missing"),
+    ({"hosts": [{**HOST, "vif": 1}]}, r"hosts\[0\]: unknown key 'vif'; known are address, hostname, mac"),
+    ({"hosts": [{"mac": HOST["mac"]}]}, r"hosts\[0\]\.hostname is required"),
     ({"hosts": ["x"]}, r"hosts\[0\]: 'x' is not a mapping"),
     ({"options": [{"option": 0, "value": "1"}]}, r"options\[0\]\.option: 0 is not a whole number from 1 to 254"),
     ({"options": [{"option": 255, "value": "1"}]}, r"options\[0\]\.option"),
@@ -215,11 +215,11 @@ def test_refused_with_its_place(change, message):
 @pytest.mark.parametrize(("plan", "message"), [
     (None, "dnsmasq: None is not a mapping"),
     ([], r"dnsmasq: \[\] is not a mapping"),
-    ({}, "dnsmasq: 'instances' is missing"),
+    ({}, r"dnsmasq\.instances is required"),
     ({"instances": {}}, r"dnsmasq\.instances: \{\} is not a list"),
     ({"instances": [1]}, r"dnsmasq\.instances\[0\]: 1 is not a mapping"),
     ({"instances": [], "more": 1}, "dnsmasq: unknown key 'more'; known are instances"),
-    ({"instances": [{}]}, r"dnsmasq\.instances\[0\]: 'name' is missing"),
+    ({"instances": [{}]}, r"dnsmasq\.instances\[0\]\.name is required"),
 ])
 def test_refused_plan(plan, message):
     with pytest.raises(InputError, match=message):

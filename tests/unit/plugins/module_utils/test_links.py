@@ -55,12 +55,12 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("section", "message"),
         [
-            (None, "links: None is not a dictionary"),
-            ({}, "links: 'bridges' is missing"),
+            (None, "links: None is not a mapping"),
+            ({}, "links.bridges is required"),
             ({"bridges": [], "bonds": []}, "links: unknown key 'bonds'; known are bridges, sysctl"),
             ({"bridges": {}}, "links.bridges: {} is not a list"),
-            ({"bridges": ["br1"]}, "links.bridges[0]: 'br1' is not a dictionary"),
-            (plan({}), "links.bridges[0]: 'name' is missing"),
+            ({"bridges": ["br1"]}, "links.bridges[0]: 'br1' is not a mapping"),
+            (plan({}), "links.bridges[0].name is required"),
             (plan(bridge(ports=[])), "links.bridges[0]: unknown key 'ports'"),
             (plan(bridge("a-bridge-too-long")), "links.bridges[0].name: 'a-bridge-too-long' has 17 characters"),
             (plan(bridge(7)), "links.bridges[0].name: 7 is not an interface name"),
@@ -106,8 +106,14 @@ class TestPlan:
                 "links.bridges[0].mtu: 1279 is too small for the IPv6 address fd00::1/64; IPv6 needs at least 1280",
             ),
             (plan(bridge(mac="02:00:00:00:01")), "links.bridges[0].mac: '02:00:00:00:01' is not a MAC address"),
-            (plan(bridge(mac="03:00:00:00:00:01")), "the first byte must be even"),
-            (plan(bridge(mac="00:00:00:00:00:00")), "not all zero"),
+            (
+                plan(bridge(mac="03:00:00:00:00:01")),
+                "links.bridges[0].mac: '03:00:00:00:00:01' is a group or zero address",
+            ),
+            (
+                plan(bridge(mac="00:00:00:00:00:00")),
+                "links.bridges[0].mac: '00:00:00:00:00:00' is a group or zero address",
+            ),
             (plan(bridge(stp="yes")), "links.bridges[0].stp: 'yes' is neither true nor false"),
             (plan(bridge(forward_delay=31)), "links.bridges[0].forward_delay: 31 is not a forward delay"),
             (plan(bridge(forward_delay=-1)), "links.bridges[0].forward_delay: -1 is not a forward delay"),
