@@ -14,6 +14,8 @@ import time
 import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.links import operations
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.links.mark import parse_mark
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink
 from ansible_collections.tenantnet.nova.plugins.modules import links as module
 
@@ -569,14 +571,14 @@ class TestRollback:
         ip("address add 10.0.0.9/24 dev br100")
         ip("link set tap1 master br300")
 
-    @pytest.mark.parametrize("phase", links.ORDER)
+    @pytest.mark.parametrize("phase", operations.ORDER)
     def test_a_failure_in_any_phase_is_taken_back(self, phase):
         self.prepare()
         before = links_only_all()
         want = links.parse(self.section())
         have = netlink.read(key for key, _value in want.sysctl)
         difference = links.compare(want, have)
-        difference.phases[phase].append(links.SetAlias("nowhere", "x"))
+        difference.phases[phase].append(operations.SetAlias("nowhere", "x"))
         with pytest.raises(HostError, match=r"nowhere.*the host is as it was"):
             netlink.apply(difference, have)
         assert links_only_all() == before
@@ -594,10 +596,10 @@ class TestRollback:
         difference.phases[broken].insert(
             0,
             {
-                "create": links.CreateBridge("br999", "x" * 300, None, 1500, False, 0),
-                "enslave": links.Enslave("lo", "br100"),
-                "address": links.Readdress("br100", (links.Step(False, links.Address("10.77.0.1", 24)),), ()),
-                "shape": links.ChangeBridge("br100", links.Settings(mtu=10), links.Settings(mtu=1450)),
+                "create": operations.CreateBridge("br999", "x" * 300, None, 1500, False, 0),
+                "enslave": operations.Enslave("lo", "br100"),
+                "address": operations.Readdress("br100", (operations.Step(False, links.Address("10.77.0.1", 24)),), ()),
+                "shape": operations.ChangeBridge("br100", operations.Settings(mtu=10), operations.Settings(mtu=1450)),
             }[broken],
         )
         with pytest.raises(HostError, match=r"cannot .*everything was put back, the host is as it was"):
@@ -618,7 +620,7 @@ class TestRollback:
         want = links.parse(self.section())
         have = netlink.read(key for key, _value in want.sysctl)
         difference = links.compare(want, have)
-        difference.phases["address"].append(links.SetAlias("nowhere", "x"))
+        difference.phases["address"].append(operations.SetAlias("nowhere", "x"))
 
         def interfere() -> None:
             subprocess.run(["ip", "link", "del", "eth1"], check=False, stderr=subprocess.DEVNULL)
@@ -706,7 +708,7 @@ class TestKilled:
         for link in json.loads(ip("-json -details address show")):
             if link.get("linkinfo", {}).get("info_kind") != "bridge":
                 continue
-            mark = links.parse_mark(link.get("ifalias", ""))
+            mark = parse_mark(link.get("ifalias", ""))
             assert mark is not None
             for address in link["addr_info"]:
                 if address["scope"] == "global":

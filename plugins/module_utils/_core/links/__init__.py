@@ -19,51 +19,19 @@ from __future__ import annotations
 from .comparison import compare
 from .difference import Difference, snapshot
 from .duties import Duties, guard, parse_connection
-from .kernel import FOREVER, PERMANENT, SECONDARY, Address, Link, State
-from .mark import Mark, is_ours, parse_mark, render_mark
-from .operations import (
-    ORDER,
-    ChangeBridge,
-    CreateBridge,
-    Enslave,
-    Operation,
-    Readdress,
-    RemoveBridge,
-    SetAlias,
-    SetSysctl,
-    Settings,
-    Step,
-)
+from .kernel import Address, Link, State
 from .plan import Plan, parse
 
 __all__ = [
-    "FOREVER",
-    "ORDER",
-    "PERMANENT",
-    "SECONDARY",
     "Address",
-    "ChangeBridge",
-    "CreateBridge",
     "Difference",
     "Duties",
-    "Enslave",
     "Link",
-    "Mark",
-    "Operation",
     "Plan",
-    "Readdress",
-    "RemoveBridge",
-    "SetAlias",
-    "SetSysctl",
-    "Settings",
     "State",
-    "Step",
     "compare",
     "guard",
-    "is_ours",
     "parse",
     "parse_connection",
-    "parse_mark",
-    "render_mark",
     "snapshot",
 ]

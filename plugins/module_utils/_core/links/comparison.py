@@ -12,23 +12,11 @@ from __future__ import annotations
 import typing as t
 
 from ..naming import OWNER_ALIAS
-from . import sysctl
+from . import operations, sysctl
 from .addresses import readdress, settled
 from .difference import Difference, Risk, bridge_lines, picture
 from .kernel import SCOPE_GLOBAL, Address, Link, State
 from .mark import ALIAS_MAX, Mark, is_ours, parse_mark, render_mark
-from .operations import (
-    ChangeBridge,
-    CreateBridge,
-    Enslave,
-    Operation,
-    Readdress,
-    RemoveBridge,
-    SetAlias,
-    SetSysctl,
-    Settings,
-    Step,
-)
 from .plan import Bridge, Plan
 
 
@@ -62,7 +50,7 @@ def _compare_sysctl(want: Plan, have: State, difference: Difference) -> None:
             )
         elif before != value:
             phase = "settle" if newborn else "sysctl"
-            difference.phases[phase].append(SetSysctl(key, value, None if newborn else before))
+            difference.phases[phase].append(operations.SetSysctl(key, value, None if newborn else before))
             difference.sysctl_before[key] = None if newborn else before
             difference.sysctl_after[key] = value
 
@@ -80,7 +68,7 @@ class _BridgeComparison:
         self.home = home
         self.difference = difference
         self.mark = parse_mark(self.link.alias) if self.link is not None else None
-        self.operations = 0
+        self.operation_count = 0
 
     def run(self) -> None:
         if self.link is not None and not self._may_take(self.link):
@@ -96,15 +84,15 @@ class _BridgeComparison:
             leaving = self._leaving()
             addresses = self._readdress(self.link.addresses, frozenset(self.mark.addresses))
             for port in leaving:
-                self._add("release", Enslave(port.name, None, port.master))
+                self._add("release", operations.Enslave(port.name, None, port.master))
             self._change(self.link, self.mark, mac)
             self._marks(self.link, self.mark)
-        if self.operations:
+        if self.operation_count:
             self._picture(mac, addresses)
 
-    def _add(self, phase: str, operation: Operation) -> None:
+    def _add(self, phase: str, operation: operations.Operation) -> None:
         self.difference.phases[phase].append(operation)
-        self.operations += 1
+        self.operation_count += 1
 
     def _problem(self, text: str) -> None:
         self.difference.problems.append(f"bridge {self.want.name}: {text}")
@@ -123,7 +111,7 @@ class _BridgeComparison:
 
     # Ports
 
-    def _joining(self) -> list[Enslave]:
+    def _joining(self) -> list[operations.Enslave]:
         found = []
         for name in self.want.interfaces:
             link = self.links.get(name)
@@ -137,9 +125,9 @@ class _BridgeComparison:
                 )
             if link.master == self.want.name:
                 if not link.up:
-                    found.append(Enslave(name, self.want.name, self.want.name, True))
+                    found.append(operations.Enslave(name, self.want.name, self.want.name, True))
             elif self._can_join(link):
-                found.append(Enslave(name, self.want.name, link.master, None if link.up else True))
+                found.append(operations.Enslave(name, self.want.name, link.master, None if link.up else True))
                 self.difference.risks.append(Risk(name, f"bridge {self.want.name}: enslaving {name}"))
                 if link.master is not None:
                     self._risk_of_leaving(name, link.master)
@@ -192,7 +180,7 @@ class _BridgeComparison:
         change = readdress(have, self.want.addresses, owned)
         if change.steps:
             texts = change.describe(self.want.name)
-            self._add("address", Readdress(self.want.name, change.steps, change.undo, texts))
+            self._add("address", operations.Readdress(self.want.name, change.steps, change.undo, texts))
             if change.away:
                 gone = tuple(address.local for address in change.away)
                 self.difference.risks.append(
@@ -202,13 +190,13 @@ class _BridgeComparison:
 
     # The bridge itself
 
-    def _create(self, mac: str | None) -> CreateBridge:
+    def _create(self, mac: str | None) -> operations.CreateBridge:
         want = self.want
-        return CreateBridge(want.name, want.mark, mac, want.mtu, want.stp, want.forward_delay)
+        return operations.CreateBridge(want.name, want.mark, mac, want.mtu, want.stp, want.forward_delay)
 
     def _change(self, link: Link, mark: Mark, mac: str | None) -> None:
         want = self.want
-        ports_change = self.operations > 0  # or addresses do, then the MTU is set once too often
+        ports_change = self.operation_count > 0  # or addresses do, then the MTU is set once too often
         # A MAC address or an MTU that was never set follows the ports, and nothing tells it from one that was set. A
         # bridge that is handed over is therefore set once, even to what it has; the same after a change of ports.
         pin_mac = mac is not None and (mac != link.mac or not mark.complete)
@@ -217,18 +205,18 @@ class _BridgeComparison:
         # Its own delay cannot be read while another bridge is its root; so it is set with STP, and not looked at then.
         hidden = link.forward_delay is None
         change_delay = change_stp if hidden else want.forward_delay != link.forward_delay
-        to = Settings(
+        to = operations.Settings(
             stp=want.stp if change_stp else None,
             forward_delay=want.forward_delay if change_delay else None,
             mac=mac if pin_mac else None,
             mtu=want.mtu if change_mtu else None,
             up=None if link.up else True,
         )
-        if to != Settings():
-            self._add("shape", ChangeBridge(want.name, to, _settings_of(link, to)))
+        if to != operations.Settings():
+            self._add("shape", operations.ChangeBridge(want.name, to, _settings_of(link, to)))
         if want.mtu is not None and ports_change and not change_mtu:
-            again = Settings(mtu=want.mtu)
-            self._add("settle", ChangeBridge(want.name, again, _settings_of(link, again), quiet=True))
+            again = operations.Settings(mtu=want.mtu)
+            self._add("settle", operations.ChangeBridge(want.name, again, _settings_of(link, again), quiet=True))
 
     def _marks(self, link: Link, mark: Mark) -> None:
         """Widen before anything comes, narrow after everything has gone."""
@@ -248,16 +236,16 @@ class _BridgeComparison:
         text = ""
         if not mark.complete:
             text = f"take over bridge {self.want.name}"
-        elif not self.operations and all(self.home.get(port, want.name) == want.name for port in going):
+        elif not self.operation_count and all(self.home.get(port, want.name) == want.name for port in going):
             text = f"update the mark of bridge {self.want.name}"
         named = set(mark.interfaces) | set(mark.addresses)
         if mark.complete and named >= {*want.interfaces, *planned_addresses}:
             wide = link.alias  # wide enough as it is
         if wide != link.alias:
-            self._add("widen", SetAlias(self.want.name, wide, link.alias, text))
+            self._add("widen", operations.SetAlias(self.want.name, wide, link.alias, text))
             text = ""
         if planned != wide:
-            self._add("narrow", SetAlias(self.want.name, planned, wide, text))
+            self._add("narrow", operations.SetAlias(self.want.name, planned, wide, text))
 
     def _picture(self, mac: str | None, addresses: list[Address]) -> None:
         """Before and after of this bridge, as --diff shows them."""
@@ -286,9 +274,9 @@ def _union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     return first + tuple(item for item in second if item not in first)
 
 
-def _settings_of(link: Link, like: Settings) -> Settings:
+def _settings_of(link: Link, like: operations.Settings) -> operations.Settings:
     """The present values of just those settings that `like` touches."""
-    return Settings(
+    return operations.Settings(
         stp=None if like.stp is None else link.stp,
         forward_delay=None if like.forward_delay is None else link.forward_delay,
         mac=None if like.mac is None else link.mac,
@@ -319,11 +307,11 @@ def _remove(link: Link, ports: list[Link], home: t.Mapping[str, str], difference
     staying = [port for port in ports if port.name not in home]
     guests = tuple(port.name for port in staying if port.name not in mark.interfaces)
     settings = (link.mac or None, link.mtu, link.stp, link.forward_delay or 0, link.up)
-    restore: list[Operation] = [CreateBridge(link.name, link.alias, *settings)]
-    restore.extend(Enslave(port.name, link.name) for port in staying)
+    restore: list[operations.Operation] = [operations.CreateBridge(link.name, link.alias, *settings)]
+    restore.extend(operations.Enslave(port.name, link.name) for port in staying)
     if link.addresses:
         # The kernel makes link-local addresses itself.
-        again = tuple(Step(True, address) for address in link.addresses if address.scope == SCOPE_GLOBAL)
-        restore.append(Readdress(link.name, again, ()))
-    difference.phases["remove"].append(RemoveBridge(link.name, guests, tuple(restore)))
+        again = tuple(operations.Step(True, address) for address in link.addresses if address.scope == SCOPE_GLOBAL)
+        restore.append(operations.Readdress(link.name, again, ()))
+    difference.phases["remove"].append(operations.RemoveBridge(link.name, guests, tuple(restore)))
     difference.before[link.name] = picture(link, ports)

@@ -13,7 +13,8 @@ import contextlib
 import typing as t
 
 from ..._core.errors import HostError
-from ..._core.links import Difference, Operation, SetSysctl, State, snapshot
+from ..._core.links import Difference, State, snapshot
+from ..._core.links.operations import Operation, SetSysctl
 from . import sysctl
 from .encoding import Encoder, InterfaceGone, Library, load
 from .reading import read

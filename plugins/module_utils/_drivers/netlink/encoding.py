@@ -14,17 +14,8 @@ import traceback
 import typing as t
 
 from ..._core.errors import HostError
-from ..._core.links import (
-    FOREVER,
-    Address,
-    ChangeBridge,
-    CreateBridge,
-    Enslave,
-    Operation,
-    Readdress,
-    RemoveBridge,
-    SetAlias,
-)
+from ..._core.links import Address, operations
+from ..._core.links.kernel import FOREVER
 from .wire import ATTRIBUTE, IFA_METRIC, IFF_UP, LINK, MESSAGE, NLM_F_REQUEST, U32
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_DELADDR = 16, 17, 20, 21
@@ -68,7 +59,7 @@ class Encoder:
         self._indexes = indexes
         self._infos: dict[tuple[int | None, int | None], bytes] = {}
 
-    def messages(self, operation: Operation) -> list[bytearray]:
+    def messages(self, operation: operations.Operation) -> list[bytearray]:
         return _ENCODE[type(operation)](self, operation)
 
     def _index(self, name: str) -> int:
@@ -115,7 +106,7 @@ class Encoder:
             self._infos[key] = bytes(self._link([("IFLA_LINKINFO", info)])[MESSAGE.size + LINK.size :])
         return self._infos[key]
 
-    def create(self, operation: CreateBridge) -> list[bytearray]:
+    def create(self, operation: operations.CreateBridge) -> list[bytearray]:
         attributes: list[tuple[str, t.Any]] = [("IFLA_IFNAME", operation.name)]
         mark: list[tuple[str, t.Any]] = [("IFLA_IFNAME", operation.name), ("IFLA_IFALIAS", operation.alias)]
         if operation.mac is not None:
@@ -135,16 +126,16 @@ class Encoder:
             self._link(mark, up=operation.up),
         ]
 
-    def remove(self, operation: RemoveBridge) -> list[bytearray]:
+    def remove(self, operation: operations.RemoveBridge) -> list[bytearray]:
         index = self._index(operation.name)
         self._indexes.pop(operation.name, None)
         return [self._link([], index, kind=_RTM_DELLINK)]
 
-    def alias(self, operation: SetAlias) -> list[bytearray]:
+    def alias(self, operation: operations.SetAlias) -> list[bytearray]:
         # The kernel wants at least one byte; a zero byte takes the alias away.
         return [self._link([("IFLA_IFALIAS", operation.alias)], self._index(operation.name))]
 
-    def change(self, operation: ChangeBridge) -> list[bytearray]:
+    def change(self, operation: operations.ChangeBridge) -> list[bytearray]:
         to, index = operation.to, self._index(operation.name)
         messages = []
         delay = to.forward_delay
@@ -164,13 +155,13 @@ class Encoder:
             messages.append(self._link(attributes, index, to.up))
         return messages
 
-    def enslave(self, operation: Enslave) -> list[bytearray]:
+    def enslave(self, operation: operations.Enslave) -> list[bytearray]:
         attributes = []
         if operation.bridge != operation.before:
             attributes.append(("IFLA_MASTER", self._index(operation.bridge) if operation.bridge is not None else 0))
         return [self._link(attributes, self._index(operation.interface), operation.up)]
 
-    def readdress(self, operation: Readdress) -> list[bytearray]:
+    def readdress(self, operation: operations.Readdress) -> list[bytearray]:
         index = self._index(operation.bridge)
         return [self._address(step.address, step.add, index) for step in operation.steps]
 
@@ -205,11 +196,11 @@ class Encoder:
         return encoded
 
 
-_ENCODE: dict[type[Operation], t.Callable[[Encoder, t.Any], list[bytearray]]] = {
-    CreateBridge: Encoder.create,
-    RemoveBridge: Encoder.remove,
-    SetAlias: Encoder.alias,
-    ChangeBridge: Encoder.change,
-    Enslave: Encoder.enslave,
-    Readdress: Encoder.readdress,
+_ENCODE: dict[type[operations.Operation], t.Callable[[Encoder, t.Any], list[bytearray]]] = {
+    operations.CreateBridge: Encoder.create,
+    operations.RemoveBridge: Encoder.remove,
+    operations.SetAlias: Encoder.alias,
+    operations.ChangeBridge: Encoder.change,
+    operations.Enslave: Encoder.enslave,
+    operations.Readdress: Encoder.readdress,
 }

@@ -13,7 +13,8 @@ import socket
 import struct
 import typing as t
 
-from ..._core.links import PERMANENT, Address, Link, State
+from ..._core.links import Address, Link, State
+from ..._core.links.kernel import PERMANENT
 from . import sysctl
 from .wire import ADDRESS, IFA_METRIC, IFF_UP, LINK, Socket, attributes, nested, string, u32, value
 

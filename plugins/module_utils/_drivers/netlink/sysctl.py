@@ -12,7 +12,8 @@ from __future__ import annotations
 import typing as t
 
 from ..._core.errors import HostError, first_line
-from ..._core.links import SetSysctl, sysctl
+from ..._core.links import sysctl
+from ..._core.links.operations import SetSysctl
 
 
 def read(keys: t.Iterable[str]) -> dict[str, str | None]:

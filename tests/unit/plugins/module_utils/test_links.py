@@ -11,7 +11,14 @@ import hypothesis.strategies as st
 import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
-from ansible_collections.tenantnet.nova.plugins.module_utils._core.links import addresses, sysctl
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.links import addresses, operations, sysctl
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.links.kernel import FOREVER, PERMANENT, SECONDARY
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.links.mark import (
+    Mark,
+    is_ours,
+    parse_mark,
+    render_mark,
+)
 
 
 def bridge(name: str = "br100", **keys: t.Any) -> dict[str, t.Any]:
@@ -48,7 +55,9 @@ def compare(section: dict[str, t.Any], have: links.State) -> links.Difference:
 
 def steps(difference: links.Difference) -> list[str]:
     """All operations by kind and object, also those that are not worth telling an operator."""
-    return [f"{phase}: {type(operation).__name__}" for phase in links.ORDER for operation in difference.phases[phase]]
+    return [
+        f"{phase}: {type(operation).__name__}" for phase in operations.ORDER for operation in difference.phases[phase]
+    ]
 
 
 class TestPlan:
@@ -187,32 +196,32 @@ NAMES = st.lists(st.text("abc019._-", min_size=1, max_size=15), max_size=3, uniq
 class TestMark:
     @hypothesis.given(NAMES, st.lists(st.ip_addresses().map(lambda a: f"{a}/24"), max_size=3).map(tuple))
     def test_round_trip(self, interfaces, addresses):
-        mark = links.Mark(interfaces, addresses)
-        assert links.parse_mark(links.render_mark(mark)) == mark
+        mark = Mark(interfaces, addresses)
+        assert parse_mark(render_mark(mark)) == mark
 
     def test_bare_word_hands_over(self):
-        assert links.parse_mark("tenantnet.nova") == links.Mark(complete=False)
+        assert parse_mark("tenantnet.nova") == Mark(complete=False)
 
     @pytest.mark.parametrize(
         "alias", ["", "uplink", "tenantnet.novax", "tenantnet.nova2 interfaces=a", "x tenantnet.nova"]
     )
     def test_not_ours(self, alias):
-        assert links.parse_mark(alias) is None
-        assert not links.is_ours(link("br100", kind="bridge", alias=alias))
+        assert parse_mark(alias) is None
+        assert not is_ours(link("br100", kind="bridge", alias=alias))
 
     def test_only_bridges_are_ours(self):
-        assert not links.is_ours(link("vlan7", kind="vlan", alias="tenantnet.nova"))
+        assert not is_ours(link("vlan7", kind="vlan", alias="tenantnet.nova"))
 
     def test_unknown_words_are_passed_over(self):
-        mark = links.parse_mark("tenantnet.nova interfaces=a addresses= later=x,y")
-        assert mark == links.Mark(("a",), ())
+        mark = parse_mark("tenantnet.nova interfaces=a addresses= later=x,y")
+        assert mark == Mark(("a",), ())
 
 
 class TestDifference:
     def test_new_bridge(self):
         found = compare(plan(bridge(interfaces=["eth1"], addresses=["10.0.0.1/24"])), state(link("eth1", 7, up=False)))
         create = found.phases["create"][0]
-        assert isinstance(create, links.CreateBridge)
+        assert isinstance(create, operations.CreateBridge)
         assert create.alias == "tenantnet.nova interfaces=eth1 addresses=10.0.0.1/24"
         assert create.mac == "02:00:00:00:00:07"
         assert steps(found) == ["create: CreateBridge", "enslave: Enslave", "address: Readdress"]
@@ -255,7 +264,7 @@ class TestDifference:
             state(ours("br100", "eth1", "10.0.0.1/24"), link("eth1", 1, master="br100"), link("eth2", 2)),
         )
         wide, narrow = found.phases["widen"][0], found.phases["narrow"][0]
-        assert isinstance(wide, links.SetAlias) and isinstance(narrow, links.SetAlias)
+        assert isinstance(wide, operations.SetAlias) and isinstance(narrow, operations.SetAlias)
         assert wide.alias == "tenantnet.nova interfaces=eth2,eth1 addresses=10.0.0.2/24,10.0.0.1/24"
         assert narrow.alias == "tenantnet.nova interfaces=eth2 addresses=10.0.0.2/24"
         assert steps(found) == [
@@ -350,7 +359,7 @@ class TestGuard:
         assert "interface eth1 is already a port of the bond bond0" in self.refused(have, links.Duties())
 
     def test_a_foreign_address_with_routes_is_not_taken_away_even_for_a_moment(self):
-        have = state(ours(addresses="10.0.0.1/24", alias=links.render_mark(links.Mark())))
+        have = state(ours(addresses="10.0.0.1/24", alias=render_mark(Mark())))
         section = plan(bridge(addresses=["10.5.0.1/24"]))
         links.guard(compare(section, have), links.Duties())
         duties = links.Duties(route_sources=frozenset({("br100", "10.0.0.1")}))
@@ -370,7 +379,7 @@ def kernel_list(texts: t.Iterable[str]) -> list[links.Address]:
     for text in texts:
         kernel.add(address(text))
     return [
-        dataclasses.replace(found, flags=links.PERMANENT | (links.SECONDARY if secondary else 0))
+        dataclasses.replace(found, flags=PERMANENT | (SECONDARY if secondary else 0))
         for found, secondary in kernel.entries
     ]
 
@@ -411,7 +420,7 @@ class TestAddresses:
     def test_lifetime_is_lifted_without_removing(self):
         have = [address("10.0.0.1/24", flags=0, valid=100, preferred=100)]
         change = addresses.readdress(have, [address("10.0.0.1/24")], set())
-        assert [(step.add, step.address.valid) for step in change.steps] == [(True, links.FOREVER)]
+        assert [(step.add, step.address.valid) for step in change.steps] == [(True, FOREVER)]
         assert [(step.add, step.address.valid) for step in change.undo] == [(True, 100)]
 
     def test_ipv6_order_does_not_matter(self):
@@ -423,14 +432,14 @@ def kernel_list_of(found: list[links.Address]) -> list[links.Address]:
     kernel = addresses.IPv4List([])
     result = []
     for one in found:
-        kernel.add(dataclasses.replace(one, flags=links.PERMANENT))
+        kernel.add(dataclasses.replace(one, flags=PERMANENT))
     for one, secondary in kernel.entries:
-        result.append(dataclasses.replace(one, flags=links.PERMANENT | (links.SECONDARY if secondary else 0)))
+        result.append(dataclasses.replace(one, flags=PERMANENT | (SECONDARY if secondary else 0)))
     assert [one.text for one in result] == [one.text for one in found]
     return result
 
 
-def replay(have: list[links.Address], done: t.Iterable[links.Step]) -> list[links.Address]:
+def replay(have: list[links.Address], done: t.Iterable[operations.Step]) -> list[links.Address]:
     """The kernel's list after these steps; without promotion, so a secondary goes with its primary."""
     kernel = addresses.IPv4List(have)
     for step in done:
@@ -445,12 +454,12 @@ class TestInverse:
     @pytest.mark.parametrize(
         "operation",
         [
-            links.SetSysctl("a.b", "1", "0"),
-            links.SetAlias("br100", "new", "old"),
-            links.ChangeBridge("br100", links.Settings(mtu=1400), links.Settings(mtu=1500)),
-            links.Enslave("eth1", "br100", "br200", None),
-            links.Enslave("eth1", "br100", None, True),
-            links.Enslave("eth1", None, "br100"),
+            operations.SetSysctl("a.b", "1", "0"),
+            operations.SetAlias("br100", "new", "old"),
+            operations.ChangeBridge("br100", operations.Settings(mtu=1400), operations.Settings(mtu=1500)),
+            operations.Enslave("eth1", "br100", "br200", None),
+            operations.Enslave("eth1", "br100", None, True),
+            operations.Enslave("eth1", None, "br100"),
         ],
     )
     def test_twice_is_where_it_began(self, operation):
@@ -459,6 +468,6 @@ class TestInverse:
         assert back.inverse() == [operation]
 
     def test_a_link_that_others_made_is_not_removed(self):
-        create = links.CreateBridge("br100", "alias", None, None, False, 0)
-        assert create.inverse_when_failed({0}) == [links.SetAlias("br100", "")]
-        assert create.inverse_when_failed({1}) == [links.RemoveBridge("br100")]
+        create = operations.CreateBridge("br100", "alias", None, None, False, 0)
+        assert create.inverse_when_failed({0}) == [operations.SetAlias("br100", "")]
+        assert create.inverse_when_failed({1}) == [operations.RemoveBridge("br100")]
