@@ -15,7 +15,8 @@ import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import dnsmasq as core
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import dnsmasq as driver
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import programs, service
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import programs
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers.dnsmasq import service
 
 for _program in ("dnsmasq", "dhcp_release", "udhcpc", "ip"):
     if programs.find(_program) is None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Files as every driver writes them: beside, then renamed; and only when the content differs.
+"""Files and folders as every driver makes them: a file beside, then renamed.
 
 Private to the collection; may change at any time.
 """
@@ -10,9 +10,13 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 
 from .._core.errors import HostError
+
+#: Of a file that is being written.
+_PREFIX = ".new-"
 
 
 def read(path: str) -> str | None:
@@ -26,17 +30,17 @@ def read(path: str) -> str | None:
         raise HostError(f"cannot read {path}: {error}") from error
 
 
-def write(path: str, text: str, mode: int = 0o644) -> None:
+def write(path: str, text: str) -> None:
     """Replace the file in one step: a reader sees the old text or the new one, a killed writer leaves the old."""
     folder = os.path.dirname(path)
     temporary = None
+    make_folder(folder)
     try:
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=folder)
+        descriptor, temporary = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
         with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
             handle.write(text)
             handle.flush()
-            os.fchmod(handle.fileno(), mode)
+            os.fchmod(handle.fileno(), 0o644)
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
@@ -46,10 +50,34 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove the file if it is there."""
+    """Remove the file, or the folder with all that is in it, if it is there."""
     try:
-        os.unlink(path)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
     except FileNotFoundError:
         pass
     except OSError as error:
         raise HostError(f"cannot remove {path}: {error}") from error
+
+
+def make_folder(path: str) -> None:
+    """Make the folder and those above it, for everyone to enter: some programs read in them without privileges."""
+    if os.path.isdir(path):
+        return
+    make_folder(os.path.dirname(path))
+    try:
+        os.mkdir(path)
+        os.chmod(path, 0o755)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise HostError(f"cannot make the folder {path}: {error}") from error
+
+
+def sweep(folder: str) -> None:
+    """Remove what a killed writer left beside the files."""
+    for name in os.listdir(folder):
+        if name.startswith(_PREFIX):
+            remove(f"{folder}/{name}")

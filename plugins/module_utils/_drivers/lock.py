@@ -16,17 +16,14 @@ import time
 import typing as t
 
 from .._core.errors import HostError, first_line
+from . import files
 
 
 @contextlib.contextmanager
 def exclusive(path: str, wait: float) -> t.Iterator[None]:
     """Hold the lock file for the length of the block. HostError after `wait` seconds, with nothing changed."""
+    files.make_folder(os.path.dirname(path))
     try:
-        folder = os.path.dirname(path)
-        if not os.path.isdir(folder):
-            os.makedirs(folder, exist_ok=True)
-            # Whatever the umask of the connection: dnsmasq enters it without privileges.
-            os.chmod(folder, 0o755)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise HostError(f"cannot open the lock {path}: {first_line(error)}; nothing was changed") from error

@@ -17,9 +17,9 @@ import signal
 import time
 import typing as t
 
-from .._core import dnsmasq as core
-from .._core.errors import HostError, first_line
-from . import files, programs
+from ..._core import dnsmasq as core
+from ..._core.errors import HostError, first_line
+from .. import files, programs
 
 #: Seconds that a process has to end after SIGTERM, and after SIGKILL.
 STOP_WAIT = 5.0
