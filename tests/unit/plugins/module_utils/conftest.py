@@ -32,8 +32,10 @@ def sqlite_url(tmp_path: pathlib.Path) -> str:
 
 
 @pytest.fixture
-def postgresql_url(server: a_server.Server) -> str:
-    return server.new_url()
+def postgresql_url(server: a_server.Server) -> t.Iterator[str]:
+    url = server.new_url()
+    yield url
+    server.drop(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
