@@ -179,6 +179,8 @@ class PostgreSQL:
     """
 
     attempts = 10
+    #: Off, isolation alone has to do, as with engines that take no such lock.
+    locking = True
     #: Seconds before the second attempt, twice as many before each further one, and at most this many.
     PAUSE, LONGEST_PAUSE = 0.05, 2.0
     CONNECT_TIMEOUT = 10
@@ -188,7 +190,6 @@ class PostgreSQL:
         self._secret = url.password
         self._known: Engine | None = None
         self._met = False
-        self.locking = True
         self._url = url.set(drivername=f"postgresql+{_driver(url)}")
 
     def absent(self) -> bool:
@@ -249,7 +250,8 @@ class PostgreSQL:
             self._known.dispose()
         if lost and (self._met or state == "57P03"):
             return Retry(self._told(error), unknown=committing)
-        if state in _SERIALIZATION or (making and state in _ALREADY_MADE):
+        # Isolation may show as a duplicate where two made the same thing, and no lock kept them apart.
+        if state in _SERIALIZATION or (state in _ALREADY_MADE and (making or not self.locking)):
             return Retry(self._told(error))
         if state == _LOCK_NOT_AVAILABLE:
             return StoreError(

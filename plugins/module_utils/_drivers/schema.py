@@ -10,6 +10,7 @@ may change at any time.
 
 from __future__ import annotations
 
+import functools
 import operator
 import typing as t
 
@@ -36,6 +37,7 @@ class Tables(t.NamedTuple):
     kinds: dict[str, t.Any]
 
 
+@functools.lru_cache(maxsize=None)
 def tables() -> Tables:
     metadata = sa.MetaData()
     version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, primary_key=True))

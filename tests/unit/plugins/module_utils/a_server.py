@@ -18,10 +18,10 @@ import typing as t
 #: The role that must say its password.
 GUARDED, SECRET = "guarded", "hush-hush"
 
+#: What was committed outlives a crash of the server, but not one of the machine.
 _SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "32MB",
     "max_connections": "60",
