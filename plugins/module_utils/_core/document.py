@@ -24,6 +24,7 @@ from .state import State
 STORE = "tenantnet.nova"
 
 _HISTORY = Kind("history", Event, key=("change",))
+_SECTION = re.compile(r"([a-z_]+):( \[\])?\Z")
 _NUMBERS = re.compile(r"(\d+)")
 
 
@@ -58,6 +59,29 @@ def _order(kind: Kind, row: dict[str, t.Any]) -> tuple[t.Any, ...]:
 
 def _number(piece: str) -> tuple[int, str]:
     return (int(piece), "") if piece.isdecimal() else (-1, piece)
+
+
+def scan(text: str) -> dict[str, t.Any] | None:
+    """The document where it is line by line as `write` makes it, for which YAML would take minutes; None otherwise."""
+    lines = text.split("\n")
+    if lines[:2] != ["---", f"store: {STORE}"] or lines[-1:] != [""] or not lines[2].startswith("version: "):
+        return None
+    found: dict[str, t.Any] = {"store": STORE}
+    section: list[t.Any] | None = None
+    try:
+        found["version"] = int(lines[2][len("version: ") :])
+        for line in lines[3:-1]:
+            if section is not None and line.startswith("  - {"):
+                section.append(json.loads(line[4:]))
+                continue
+            name = _SECTION.match(line)
+            if name is None or name[1] in found:
+                return None
+            found[name[1]] = section = []
+            section = None if name[2] else section
+    except ValueError:
+        return None
+    return found
 
 
 def read(loaded: object) -> Document:

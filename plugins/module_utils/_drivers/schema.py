@@ -37,7 +37,7 @@ class Tables(t.NamedTuple):
     kinds: dict[str, t.Any]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def tables() -> Tables:
     metadata = sa.MetaData()
     version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, primary_key=True))
@@ -50,7 +50,6 @@ def tables() -> Tables:
             for name in Event._fields
         ),
         sa.Index("history_by_record", "kind", "key"),
-        sa.Index("history_by_change", "change"),
     )
     return Tables(metadata, version, recorded, {kind.name: _table(metadata, kind) for kind in KINDS})
 
@@ -108,7 +107,7 @@ def migrate(connection: Connection, known: Tables, version: int) -> None:
     former.drop_all(connection)
     known.metadata.create_all(connection)
     for kind in KINDS:
-        insert(connection, known.kinds[kind.name], rows.get(kind.name, []))
+        insert(connection, known.kinds[kind.name], [kind.record(**row) for row in rows.get(kind.name, [])])
     connection.execute(known.version.update().values(version=migrations.SCHEMA_VERSION))
 
 
@@ -164,17 +163,31 @@ def write(connection: Connection, known: Tables, changes: dict[str, Change]) -> 
                 table.delete().where(condition),
                 [{f"key_{column}": getattr(row, column) for column in kind.key} for row in gone],
             )
-        come = [new for _old, new in change.altered] + change.added
-        insert(connection, table, [row._asdict() for row in come])
+        insert(connection, table, [new for _old, new in change.altered] + change.added)
 
 
-def insert(connection: Connection, table: t.Any, records: t.Sequence[dict[str, t.Any]]) -> None:
+def insert(connection: Connection, table: t.Any, records: t.Sequence[t.Any]) -> None:
+    """Put in records, which are named tuples. They go to the driver as they are: SQLAlchemy would take each apart."""
+    if not records:
+        return
+    names = records[0]._fields
+    dialect = connection.dialect
+    quote = dialect.identifier_preparer.quote
+    mark = "?" if dialect.paramstyle == "qmark" else "%s"
+    statement = (
+        f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) VALUES ({', '.join([mark] * len(names))})"
+    )
     for start in range(0, len(records), _BATCH):
-        connection.execute(table.insert(), list(records[start : start + _BATCH]))
+        batch = records[start : start + _BATCH]
+        if dialect.driver == "psycopg2":
+            # It sends a statement a row, where SQLAlchemy makes one of many.
+            connection.execute(table.insert(), [record._asdict() for record in batch])
+        else:
+            connection.exec_driver_sql(statement, list(batch))
 
 
 def record(connection: Connection, known: Tables, changes: dict[str, Change], token: str, by: history.Author) -> None:
-    insert(connection, known.history, [event._asdict() for event in history.events(changes, token, by)])
+    insert(connection, known.history, history.events(changes, token, by))
 
 
 def recorded(connection: Connection, known: Tables, *conditions: t.Any) -> list[Event]:

@@ -160,7 +160,7 @@ class _Run:
         schema.write(connection, self._tables, outcome.changes)
         if self._restored is not None and outcome.before == states.empty():
             if not schema.recorded(connection, self._tables):
-                schema.insert(connection, self._tables.history, [event._asdict() for event in self._restored])
+                schema.insert(connection, self._tables.history, self._restored)
                 return
         schema.record(connection, self._tables, outcome.changes, token, self._by)
 

@@ -107,21 +107,27 @@ def export(url: str, with_history: bool = False) -> str:
 
 def parse(text: str, name: str) -> document.Document:
     """The document in a YAML text; `name` is what messages call it."""
+    loaded: object = document.scan(text)
+    if loaded is None:
+        loaded = _yaml(text, name)
+    try:
+        return document.read(loaded)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _yaml(text: str, name: str) -> object:
     try:
         import yaml
     except ImportError:
         raise StoreError("an import needs PyYAML in the Python that runs the network controller") from None
     try:
-        loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or first_line(error)
         raise InputError(f"{name} is no YAML{where}: {problem}") from None
-    try:
-        return document.read(loaded)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
 
 
 def load(url: str, wanted: document.Document, replace: bool, check_mode: bool, by: Author) -> store.Outcome:
@@ -200,7 +206,7 @@ def _copy(connection: Connection, known: schema.Tables, version: int, path: str)
     with engines.SQLite(path).transaction(True) as copy:
         schema.make(copy, known)
         schema.write(copy, known, difference(empty(), content.state))
-        schema.insert(copy, known.history, [event._asdict() for event in content.events])
+        schema.insert(copy, known.history, content.events)
 
 
 def write_text(path: str, text: str, check_mode: bool) -> bool:

@@ -8,9 +8,10 @@ import itertools
 import os
 import tempfile
 
+import yaml
 from a_site import allocate, multi_host
 from a_store import content
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import history, invariants, kinds
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import document, history, invariants, kinds
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import store, upkeep
 from hypothesis import HealthCheck, given, settings
@@ -71,6 +72,8 @@ def live(url: str, other: str, sequence: list[dict], clock: itertools.count) -> 
         assert upkeep.fsck(other) == []
         full = upkeep.export(url, with_history=True)
         assert upkeep.parse(full, "x").history == upkeep.read(url).events
+        # The short way of reading and YAML's agree.
+        assert document.scan(full) == yaml.safe_load(full)
         for row in held.fixed_ips.values():
             now_held = upkeep.holdings(url, address=row.address, at=now + 0.5)
             assert [(each.instance, each.host) for each in now_held] == (

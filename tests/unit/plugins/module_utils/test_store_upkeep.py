@@ -82,6 +82,19 @@ def test_the_document_is_for_people_and_git(url: str) -> None:
     assert len(set(more) - set(lines)) <= 4
 
 
+def test_a_document_edited_by_hand_is_yaml(url: str, other: str) -> None:
+    text = upkeep.export(lived(url), with_history=True)
+    assert document.scan(text) is not None
+    for edited in (text.replace("projects:", "# the projects\nprojects:"), yaml.safe_dump(yaml.safe_load(text)), ""):
+        assert document.scan(edited) is None
+        if edited:
+            assert upkeep.parse(edited, "x") == upkeep.parse(text, "x")
+    for broken in (text[:-3], text.replace("networks:", "projects:"), text.replace('  - {"', '  - {"" "', 1)):
+        assert document.scan(broken) is None
+        with pytest.raises(InputError):
+            upkeep.parse(broken, "x")
+
+
 def test_an_import_refuses_a_store_that_holds_something_else(url: str, other: str) -> None:
     text = upkeep.export(lived(url))
     put(other, site(instances=[instance("x")]))
