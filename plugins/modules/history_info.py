@@ -20,14 +20,9 @@ requirements:
 extends_documentation_fragment:
   - tenantnet.nova.attributes
 attributes:
-  check_mode:
-    support: full
-    details: The module never changes anything.
   diff_mode:
     support: N/A
     details: The module never changes anything.
-  idempotent:
-    support: full
 options:
   state_url:
     description: URL of the store, as for M(tenantnet.nova.network_controller).

@@ -21,13 +21,9 @@ requirements:
 extends_documentation_fragment:
   - tenantnet.nova.attributes
 attributes:
-  check_mode:
-    support: full
   diff_mode:
     support: partial
     details: A backup shows no difference.
-  idempotent:
-    support: full
 options:
   state_url:
     description: URL of the store, as for M(tenantnet.nova.network_controller).
