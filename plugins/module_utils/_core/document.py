@@ -142,6 +142,6 @@ def _value(kind: Kind, column: Column, row: dict[str, t.Any], path: str) -> t.An
         return None
     if column.type is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if type(value) is not column.type:
+    if not column.takes(value):
         raise InputError(f"{path}: {value!r} is not {_WORDS[column.type]}")
     return value

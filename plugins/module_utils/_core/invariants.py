@@ -48,7 +48,7 @@ def _types(kind: Kind, rows: Rows) -> t.Iterator[str]:
             if value is None:
                 if not column.optional:
                     yield f"{_called(kind, row)}: {column.name} is missing"
-            elif type(value) is not column.type:
+            elif not column.takes(value):
                 yield f"{_called(kind, row)}: {column.name} {value!r} is no {column.type.__name__}"
 
 

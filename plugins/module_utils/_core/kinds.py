@@ -22,6 +22,10 @@ class Column(t.NamedTuple):
     type: type
     optional: bool
 
+    def takes(self, value: object) -> bool:
+        """Whether the value is of the column's type; a truth value is no number here."""
+        return isinstance(value, self.type) and isinstance(value, bool) == (self.type is bool)
+
 
 class Reference(t.NamedTuple):
     """Columns that, where none of them is null, name a record of another kind."""

@@ -209,6 +209,19 @@ def test_a_conflict_is_decided_again(postgresql_url: str, monkeypatch: pytest.Mo
     assert upkeep.fsck(postgresql_url) == []
 
 
+def test_a_decision_on_what_has_changed_is_taken_again(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row and no constraint is common to the two: isolation alone sees that one decided on what the other made."""
+    put(postgresql_url, site())
+    monkeypatch.setattr(engines.PostgreSQL, "locking", False)
+    taken = site(instances=[instance("x", address="10.0.0.9")])
+    moved = site(networks=[{"label": "blue", "fixed_range": "10.0.0.0/24", "gateway": "10.0.0.9"}])
+    asked, decide = deciding(moved, lambda: put(postgresql_url, taken))
+    outcome = store.reconcile(postgresql_url, decide, False)
+    assert len(asked) == 2
+    assert content(postgresql_url) == outcome.after
+    assert upkeep.fsck(postgresql_url) == []
+
+
 class Wire:
     """Stands between us and the server, and cuts the line once: when COMMIT is asked for, or when it is answered."""
 
