@@ -317,13 +317,10 @@ def test_a_password_is_used_and_never_shown(server: a_server.Server, postgresql_
         assert a_server.SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("host", "named"), [("127.0.0.1:1", "refused|failed"), ("no-such-host.invalid", "not known|resol|translate|failed")]
-)
-def test_a_server_that_is_not_there(host: str, named: str) -> None:
+def test_a_server_that_is_not_there() -> None:
     started = time.monotonic()
-    with pytest.raises(StoreError, match=f"the store postgresql://u:.*@{host}/nova cannot be used: .*({named})"):
-        put(f"postgresql://u:secret@{host}/nova", ONE)
+    with pytest.raises(StoreError, match=r"the store postgresql://u:\*\*\*@127.0.0.1:1/nova cannot be used: .*refused"):
+        put("postgresql://u:secret@127.0.0.1:1/nova", ONE)
     assert time.monotonic() - started < 5
 
 
