@@ -36,10 +36,11 @@ def run(parameters: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         preflight.check(plans, parameters["host_links"])
         return after
 
-    outcome = store.reconcile(parameters["state_url"], decide, check_mode)
+    by = store.author(parameters["run"], parameters["user"])
+    outcome = store.reconcile(parameters["state_url"], decide, check_mode, by)
     return {
-        "changed": bool(outcome.changes),
-        "actions": state.describe(outcome.changes),
+        "changed": outcome.changed,
+        "actions": outcome.actions,
         "diff": state.listing(outcome.changes),
         "plans": plans,
     }

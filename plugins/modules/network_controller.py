@@ -20,13 +20,24 @@ author:
   - tenantnet.nova contributors (@tenantnet)
 requirements:
   - SQLAlchemy 1.4 or newer
+  - psycopg (with SQLAlchemy 2) or psycopg2, where the store is in PostgreSQL
 extends_documentation_fragment:
   - tenantnet.nova.attributes
 options:
   state_url:
-    description: URL of the store. A SQLite file by its absolute path; it is made where it does not exist.
+    description:
+      - URL of the store. A SQLite file by its absolute path, which is made where it does not exist, or a PostgreSQL
+        database such as V(postgresql://nova:secret@db.example.com/nova), which is filled where it is empty.
+      - A password may also be where C(libpq) looks for it, such as C(~/.pgpass).
     type: str
     required: true
+  run:
+    description:
+      - What the history of the store calls this run, such as the number of a pipeline. Default is a word by chance.
+    type: str
+  user:
+    description: Who the history of the store says has changed it. Default is the user of the login.
+    type: str
   settings:
     description:
       - Options that hold for the whole site, under nova's names with the prefix V(nova_), such as
@@ -109,7 +120,10 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import sto
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state_url": {"type": "str", "required": True},
+            # A password may stand in it.
+            "state_url": {"type": "str", "required": True, "no_log": True},
+            "run": {"type": "str"},
+            "user": {"type": "str"},
             "settings": {"type": "dict", "default": {}},
             "networks": {"type": "list", "elements": "dict"},
             "projects": {"type": "list", "elements": "raw", "default": []},

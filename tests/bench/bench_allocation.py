@@ -1,4 +1,4 @@
-"""Allocation of 10,000 fixed IPs in one declaration against a bare bulk insert of the same rows."""
+"""Allocation of fixed IPs in one declaration against a bare bulk insert of the same rows into the same schema."""
 
 from __future__ import annotations
 
@@ -42,13 +42,22 @@ def allocate(path: str, declaring: dict[str, t.Any]) -> store.Outcome:
     return store.reconcile(f"sqlite:///{path}", decide, False)
 
 
-def insert(path: str) -> None:
+class Filled(t.NamedTuple):
+    """A store that a declaration filled, and what is in it."""
+
+    path: str
+    declaring: dict[str, t.Any]
+    schema: list[str]
+    rows: dict[str, list[tuple[t.Any, ...]]]
+
+
+def insert(filled: Filled, path: str) -> None:
     """The rows of another store, put into a new one by executemany, one transaction."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN")
-    for statement in SCHEMA:
+    for statement in filled.schema:
         connection.execute(statement)
-    for table, rows in ROWS.items():
+    for table, rows in filled.rows.items():
         marks = ", ".join("?" * len(rows[0]))
         connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
     connection.execute("COMMIT")
@@ -56,33 +65,39 @@ def insert(path: str) -> None:
 
 def _read(path: str) -> tuple[list[str], dict[str, list[tuple[t.Any, ...]]]]:
     connection = sqlite3.connect(path)
-    schema = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall()
-    rows = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name, _sql in schema}
-    return [sql for _name, sql in schema], {name: found for name, found in rows.items() if found}
+    schema = connection.execute(
+        "SELECT name, type, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid"
+    ).fetchall()
+    tables = [name for name, kind, _sql in schema if kind == "table"]
+    rows = {name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables}
+    return [sql for _name, _kind, sql in schema], {name: found for name, found in rows.items() if found}
 
 
-COUNT = 10_000
-MANY = declared(COUNT)
-FILLED = fresh()
-allocate(FILLED, MANY)
-SCHEMA, ROWS = _read(FILLED)
+def fill(count: int) -> Filled:
+    path, declaring = fresh(), declared(count)
+    allocate(path, declaring)
+    return Filled(path, declaring, *_read(path))
+
+
+def cases(count: int, runs: int) -> list[harness.Case]:
+    filled = fill(count)
+    return [
+        harness.Case(
+            f"{count} fixed IPs, first run",
+            floor=lambda: insert(filled, fresh()),
+            ours=[harness.Ours("allocate", lambda: allocate(fresh(), filled.declaring) and None, aim=4)],
+            runs=runs,
+            own_network=False,
+        ),
+        harness.Case(
+            f"{count} fixed IPs, nothing to do",
+            floor=lambda: insert(filled, fresh()),
+            ours=[harness.Ours("allocate", lambda: allocate(filled.path, filled.declaring) and None)],
+            runs=runs,
+            own_network=False,
+        ),
+    ]
 
 
 def main() -> None:
-    harness.run(
-        [
-            harness.Case(
-                f"{COUNT} fixed IPs, first run",
-                floor=lambda: insert(fresh()),
-                ours=lambda: allocate(fresh(), MANY) and None,
-                aim=4,
-                own_network=False,
-            ),
-            harness.Case(
-                f"{COUNT} fixed IPs, nothing to do",
-                floor=lambda: insert(fresh()),
-                ours=lambda: allocate(FILLED, MANY) and None,
-                own_network=False,
-            ),
-        ]
-    )
+    harness.run([*cases(10_000, 5), *cases(65_000, 3)])

@@ -16,7 +16,7 @@ from . import addressing
 from . import network as networks
 from .declaration import Declaration, DeclaredInstance, DeclaredPort
 from .errors import InputError
-from .state import FixedIp, Instance, Network, State, Vif
+from .state import FixedIp, Instance, Network, Project, State, Vif
 
 
 def allocate(declaration: Declaration, before: State, now: float) -> State:
@@ -37,7 +37,7 @@ def allocate(declaration: Declaration, before: State, now: float) -> State:
     book.host_gateways(ports)
     book.fill(ports)
     return State(
-        projects={name: name for name in declaration.projects},
+        projects={name: Project(name) for name in declaration.projects},
         networks=derived,
         instances={
             name: Instance(name, instance.project, instance.host) for name, instance in declaration.instances.items()

@@ -54,7 +54,15 @@ HOST_OPTIONS = (
 )
 
 #: Variables that the roles read beside these.
-OTHER_OPTIONS = ("nova_instances", "nova_manage_packages", "nova_networks", "nova_projects", "nova_state_url")
+OTHER_OPTIONS = (
+    "nova_instances",
+    "nova_manage_packages",
+    "nova_networks",
+    "nova_projects",
+    "nova_run",
+    "nova_state_url",
+    "nova_user",
+)
 
 LEAST_MTU, GREATEST_MTU = 68, 65535
 DEFAULT_LEASE_TIME = 86400

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from . import addressing
 from .declaration import DeclaredNetwork, Host, Settings
 from .errors import InputError
@@ -14,22 +16,14 @@ from .state import Network
 
 def derive(declared: DeclaredNetwork, existing: Network | None, settings: Settings, hosts: dict[str, Host]) -> Network:
     """The network with every field filled in; `existing` is what the store has under this label."""
-    subnet = declared.range
-    cursor = subnet.first + 1
-    gateway = declared.gateway
-    if gateway is None:
-        gateway = addressing.text(cursor)
-        cursor += 1
-    dhcp_server = declared.dhcp_server or gateway
-    if cursor == addressing.number(dhcp_server):
-        cursor += 1
+    own = own_addresses(declared.range, declared.gateway, declared.dhcp_server)
     return Network(
         label=declared.label,
         manager=declared.manager,
-        cidr=subnet.cidr,
-        gateway=gateway,
-        dhcp_server=dhcp_server,
-        dhcp_start=addressing.text(cursor),
+        cidr=declared.range.cidr,
+        gateway=own.gateway,
+        dhcp_server=own.dhcp_server,
+        dhcp_start=own.dhcp_start,
         bridge=declared.bridge,
         bridge_interface=declared.bridge_interface,
         dns1=declared.dns1,
@@ -39,6 +33,24 @@ def derive(declared: DeclaredNetwork, existing: Network | None, settings: Settin
         host=None if declared.multi_host else _network_host(declared, existing, settings, hosts),
         project=declared.project,
     )
+
+
+class OwnAddresses(t.NamedTuple):
+    gateway: str
+    dhcp_server: str
+    dhcp_start: str
+
+
+def own_addresses(subnet: addressing.Range, gateway: str | None, dhcp_server: str | None) -> OwnAddresses:
+    """The addresses that a network itself has, from those that were asked for."""
+    cursor = subnet.first + 1
+    if gateway is None:
+        gateway = addressing.text(cursor)
+        cursor += 1
+    dhcp_server = dhcp_server or gateway
+    if cursor == addressing.number(dhcp_server):
+        cursor += 1
+    return OwnAddresses(gateway, dhcp_server, addressing.text(cursor))
 
 
 def reserved(network: Network) -> frozenset[int]:

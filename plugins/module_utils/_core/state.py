@@ -13,6 +13,14 @@ import typing as t
 
 from . import addressing
 
+#: Who made a record: the inventory's declaration, or a command.
+ORIGINS = ("inventory", "command")
+
+
+class Project(t.NamedTuple):
+    name: str
+    origin: str = "inventory"
+
 
 class Network(t.NamedTuple):
     """One network, every field derived. Addresses as text, mtu in bytes."""
@@ -31,6 +39,7 @@ class Network(t.NamedTuple):
     multi_host: bool
     host: str | None
     project: str | None
+    origin: str = "inventory"
 
     @property
     def range(self) -> addressing.Range:
@@ -41,6 +50,7 @@ class Instance(t.NamedTuple):
     name: str
     project: str
     host: str
+    origin: str = "inventory"
 
 
 class Vif(t.NamedTuple):
@@ -69,7 +79,7 @@ class FixedIp(t.NamedTuple):
 class State(t.NamedTuple):
     """All that the store holds, each kind by its natural key."""
 
-    projects: dict[str, str]
+    projects: dict[str, Project]
     networks: dict[str, Network]
     instances: dict[str, Instance]
     vifs: dict[tuple[str, str], Vif]
@@ -137,8 +147,6 @@ _VERBS = {
 
 def _name(row: t.Any, old: t.Any = None) -> str:
     """A record in one line; beside an old one only what differs."""
-    if isinstance(row, str):
-        return f"project {row}"
     if old is not None:
         fields = [field for field in row._fields if getattr(row, field) != getattr(old, field)]
         return " ".join(f"{field}={getattr(row, field)}" for field in fields)
@@ -148,8 +156,12 @@ def _name(row: t.Any, old: t.Any = None) -> str:
         return f"NIC {row.mac} of instance {row.instance} on network {row.network}"
     if isinstance(row, Instance):
         return f"instance {row.name} of project {row.project} on host {row.host}"
+    if isinstance(row, Project):
+        return f"project {row.name}"
     return f"network {row.label} " + " ".join(
-        f"{field}={getattr(row, field)}" for field in row._fields[1:] if getattr(row, field) is not None
+        f"{field}={getattr(row, field)}"
+        for field in row._fields[1:]
+        if getattr(row, field) is not None and (field, getattr(row, field)) != ("origin", "inventory")
     )
 
 

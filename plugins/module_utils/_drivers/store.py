@@ -4,281 +4,173 @@
 
 """The store: all state of a site in one transactional database, reached through SQLAlchemy Core.
 
-Works with SQLAlchemy 1.4 and 2. Private to the collection; may change at any time.
+Works with SQLAlchemy 1.4 and 2. This is the one way to change a store; what is only read or kept is in `upkeep`.
+Private to the collection; may change at any time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
+import random
+import secrets
+import time
 import typing as t
-from urllib.parse import quote
 
+from .._core import migrations
 from .._core import state as states
-from .._core.errors import StoreError, first_line
-from .._core.state import Change, FixedIp, Instance, Network, State, Vif
+from .._core.errors import StoreError
+from .._core.history import Author, Event
+from .._core.state import Change, State
+from . import schema
+from .engines import SQLALCHEMY_IMPORT_ERROR, Database, Retry, open_database
 
-SQLALCHEMY_IMPORT_ERROR: ImportError | None = None
+__all__ = ["SQLALCHEMY_IMPORT_ERROR", "Decide", "Outcome", "author", "reconcile", "transact"]
+
 try:
-    import sqlalchemy as sa
-    from sqlalchemy import event, exc
-    from sqlalchemy.engine import Connection, Engine, make_url
-except ImportError as error:
-    SQLALCHEMY_IMPORT_ERROR = error
+    from sqlalchemy.engine import Connection
+except ImportError:
+    pass  # told by SQLALCHEMY_IMPORT_ERROR
 
-#: Written into the store when it is made; a store with a greater one was made by a newer collection.
-SCHEMA_VERSION = 1
+#: Pure: it may be called again, with a newer state, where a transaction has to be tried again.
+Decide = t.Callable[[State], State]
 
-#: Seconds to wait for another run's transaction.
-LOCK_TIMEOUT = 60
+_Result = t.TypeVar("_Result")
 
 
 class Outcome(t.NamedTuple):
+    """`migrated` is the older version of the schema that the store had, if it had one."""
+
     before: State
     after: State
     changes: dict[str, Change]
+    migrated: int | None = None
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.changes) or self.migrated is not None
+
+    @property
+    def actions(self) -> list[str]:
+        lines = states.describe(self.changes)
+        if self.migrated is not None:
+            lines.insert(0, f"migrate the store from schema version {self.migrated} to {migrations.SCHEMA_VERSION}")
+        return lines
 
 
-def reconcile(url: str, decide: t.Callable[[State], State], check_mode: bool) -> Outcome:
-    """Read the state, let `decide` say what it shall be, write the difference: one transaction.
+def author(run: str | None = None, user: str | None = None) -> Author:
+    """Who changes the store, now; a run without a name gets one by chance, a user that of the login."""
+    if user is None:
+        try:
+            user = os.environ.get("SUDO_USER") or getpass.getuser()
+        except (KeyError, OSError):
+            user = f"uid {os.getuid()}"
+    return Author(run or secrets.token_hex(4), user, time.time())
+
+
+def reconcile(
+    url: str,
+    decide: Decide,
+    check_mode: bool,
+    by: Author | None = None,
+    restored: t.Sequence[Event] | None = None,
+) -> Outcome:
+    """Read the state, let `decide` say what it shall be, write the difference and its history: one transaction.
 
     In check mode nothing is written, not even an absent database made. Nothing is written either where nothing
-    differs. StoreError, with the store as it was, when the database cannot be used.
+    differs. A store of an older version is migrated. StoreError, with the store as it was, when the database cannot
+    be used. `restored` is a history that goes into a store that has neither records nor one of its own.
     """
-    path = _path(url)
-    foreseen = None
-    if not (os.path.exists(path) and os.path.getsize(path)):
-        # Decided before the file is made: a declaration that is refused does not leave an empty store behind.
-        foreseen = _outcome(states.empty(), decide(states.empty()))
-        if check_mode:
-            return foreseen
-    try:
-        if not check_mode:
-            _prepare(path)
-        with _transaction(path, read_only=check_mode) as connection:
-            tables = _tables()
-            _schema(connection, tables, read_only=check_mode)
-            before = _load(connection, tables)
-            outcome = foreseen if foreseen and foreseen.before == before else _outcome(before, decide(before))
-            if not check_mode:
-                _write(connection, tables, outcome.changes)
-            return outcome
-    except (exc.SQLAlchemyError, OSError) as error:
-        reason = first_line(getattr(error, "orig", None) or error)
-        raise StoreError(f"the store {path} cannot be used: {reason}; it is as it was before this run") from error
+    run = _Run(decide, check_mode, by or author(), restored)
+    with contextlib.closing(open_database(url)) as database:
+        if database.absent():
+            # Decided before the file is made: a declaration that is refused does not leave an empty store behind.
+            run.foreseen = run.decided(states.empty(), None)
+            if check_mode:
+                return run.foreseen
+        return transact(database, not check_mode, run.attempt)
 
 
-def _outcome(before: State, after: State) -> Outcome:
-    return Outcome(before, after, states.difference(before, after))
+def transact(database: Database, write: bool, work: t.Callable[[Connection, bool], _Result]) -> _Result:
+    """What `work` returns when its transaction is committed, tried again as often as the database asks for it.
 
-
-def _tables() -> _Tables:
-    """The schema; what must never be, such as one address held twice, the database itself refuses.
-
-    References are checked at the end of the transaction, so rows may be written in any order.
+    `work` is told whether an attempt before may have been committed after all.
     """
-    metadata = sa.MetaData()
-
-    def text(name: str, *args: t.Any, **options: t.Any) -> t.Any:
-        return sa.Column(name, sa.Text, *args, **options)
-
-    def reference(column: str) -> t.Any:
-        return sa.ForeignKey(column, deferrable=True, initially="DEFERRED")
-
-    return _Tables(
-        metadata,
-        sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, primary_key=True)),
-        sa.Table("projects", metadata, text("name", primary_key=True)),
-        sa.Table(
-            "networks",
-            metadata,
-            text("label", primary_key=True),
-            text("manager", nullable=False),
-            text("cidr", nullable=False, unique=True),
-            text("gateway", nullable=False),
-            text("dhcp_server", nullable=False),
-            text("dhcp_start", nullable=False),
-            text("bridge", nullable=False),
-            text("bridge_interface"),
-            text("dns1"),
-            text("dns2"),
-            sa.Column("mtu", sa.Integer),
-            sa.Column("multi_host", sa.Boolean, nullable=False),
-            text("host"),
-            text("project", reference("projects.name")),
-        ),
-        sa.Table(
-            "instances",
-            metadata,
-            text("name", primary_key=True),
-            text("project", reference("projects.name"), nullable=False),
-            text("host", nullable=False),
-        ),
-        sa.Table(
-            "vifs",
-            metadata,
-            text("id", primary_key=True),
-            text("instance", reference("instances.name"), nullable=False),
-            text("network", reference("networks.label"), nullable=False),
-            text("mac", nullable=False, unique=True),
-            sa.UniqueConstraint("instance", "network"),
-        ),
-        sa.Table(
-            "fixed_ips",
-            metadata,
-            text("address", primary_key=True),
-            text("network", reference("networks.label"), nullable=False),
-            text("instance"),
-            text("host"),
-            sa.Column("released_at", sa.Float),
-            sa.ForeignKeyConstraint(
-                ["instance", "network"], ["vifs.instance", "vifs.network"], deferrable=True, initially="DEFERRED"
-            ),
-            sa.UniqueConstraint("instance", "network"),
-            sa.UniqueConstraint("host", "network"),
-            sa.CheckConstraint(
-                "(instance IS NOT NULL AND host IS NULL AND released_at IS NULL)"
-                " OR (instance IS NULL AND host IS NOT NULL AND released_at IS NULL)"
-                " OR (instance IS NULL AND host IS NULL AND released_at IS NOT NULL)",
-                name="one_holder_or_released",
-            ),
-        ),
-    )
+    unknown = False
+    attempt = 0
+    while True:
+        try:
+            with database.transaction(write) as connection:
+                return work(connection, unknown)
+        except Retry as failure:
+            unknown = unknown or failure.unknown
+            attempt += 1
+            if attempt >= database.attempts:
+                left = "whether it was changed is not known" if unknown else "it is as it was before this run"
+                raise StoreError(
+                    f"the store {database.name} cannot be used: {failure.reason}; tried {attempt} times; {left}"
+                ) from failure
+            database.pause(attempt, random.random())
 
 
-class _Tables(t.NamedTuple):
-    metadata: t.Any
-    schema_version: t.Any
-    projects: t.Any
-    networks: t.Any
-    instances: t.Any
-    vifs: t.Any
-    fixed_ips: t.Any
+class _Run:
+    """One reconciliation, over all attempts at it."""
 
+    def __init__(self, decide: Decide, check_mode: bool, by: Author, restored: t.Sequence[Event] | None) -> None:
+        self._decide = decide
+        self._check_mode = check_mode
+        self._by = by
+        self._restored = restored
+        self._tables = schema.tables()
+        #: What was decided on an empty store, so that it need not be decided again.
+        self.foreseen: Outcome | None = None
+        #: Attempts by the mark that their history has: what may have been committed.
+        self._tried: dict[str, Outcome] = {}
 
-class _Kind(t.NamedTuple):
-    """How one kind of row travels between the state and its table of the same name."""
+    def decided(self, before: State, migrated: int | None) -> Outcome:
+        after = self._decide(before)
+        return Outcome(before, after, states.difference(before, after), migrated)
 
-    name: str
-    key: tuple[str, ...]
-    from_row: t.Callable[[t.Any], t.Any]
-    to_row: t.Callable[[t.Any], dict[str, t.Any]]
-
-
-def _kind(name: str, key: tuple[str, ...], row_type: t.Any) -> _Kind:
-    return _Kind(name, key, row_type._make, row_type._asdict)
-
-
-_KINDS = (
-    _Kind("projects", ("name",), lambda row: row[0], lambda name: {"name": name}),
-    _kind("networks", ("label",), Network),
-    _kind("instances", ("name",), Instance),
-    _kind("vifs", ("instance", "network"), Vif),
-    _kind("fixed_ips", ("address",), FixedIp),
-)
-
-
-def _path(url: str) -> str:
-    """The file that a SQLite URL names."""
-    try:
-        parsed = make_url(url)
-    except exc.ArgumentError:
-        parsed = None
-    if parsed is None or parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
-        raise StoreError(
-            f"nova_state_url: {url!r} is not the URL of a store; give one such as sqlite:////var/lib/tenantnet/nova.sqlite"
-        )
-    path = str(parsed.database)
-    if not os.path.isabs(path):
-        raise StoreError(
-            f"nova_state_url: {url!r} names a path relative to nobody knows what; an absolute one has four slashes, "
-            "such as sqlite:////var/lib/tenantnet/nova.sqlite"
-        )
-    return path
-
-
-def _prepare(path: str) -> None:
-    """Make the file itself, readable by its owner alone: the whole map of the site is in it."""
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-
-@contextlib.contextmanager
-def _transaction(path: str, read_only: bool) -> t.Iterator[Connection]:
-    engine = _engine(path, read_only)
-    try:
-        with engine.begin() as connection:
-            yield connection
-    finally:
-        engine.dispose()
-
-
-def _engine(path: str, read_only: bool) -> Engine:
-    # Even a reader opens the file for writing: only so can it undo what a killed run left half-written.
-    database = f"file:{quote(path)}?mode=rw&uri=true"
-    engine = sa.create_engine(f"sqlite:///{database}", future=True, connect_args={"timeout": LOCK_TIMEOUT})
-
-    @event.listens_for(engine, "connect")
-    def _connected(dbapi: t.Any, _record: t.Any) -> None:
-        # Python's driver would begin late and commit before DDL; the begin below is the only one.
-        dbapi.isolation_level = None
-        dbapi.execute("PRAGMA foreign_keys = ON")
-        if read_only:
-            dbapi.execute("PRAGMA query_only = ON")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A writer takes the lock before it reads, so two runs at once decide one after the other.
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _schema(connection: Connection, tables: _Tables, read_only: bool) -> None:
-    """Make the schema in an empty store; refuse a foreign or a newer one."""
-    names = set(sa.inspect(connection).get_table_names())
-    if not names and not read_only:
-        tables.metadata.create_all(connection)
-        connection.execute(tables.schema_version.insert().values(version=SCHEMA_VERSION))
-        return
-    if tables.schema_version.name not in names:
-        raise StoreError("the database of nova_state_url is no store of this collection: it has no schema_version")
-    version = connection.execute(sa.select(sa.func.max(tables.schema_version.c.version))).scalar()
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"the store has schema version {version}, but this collection knows {SCHEMA_VERSION}; "
-            "update the collection on this controller"
-        )
-
-
-def _load(connection: Connection, tables: _Tables) -> State:
-    loaded = {}
-    for kind in _KINDS:
-        table = getattr(tables, kind.name)
-        rows = connection.execute(sa.select(table).order_by(*(table.c[column] for column in kind.key))).all()
-        keys = [table.columns.keys().index(column) for column in kind.key]
-        if len(keys) == 1:
-            loaded[kind.name] = {row[keys[0]]: kind.from_row(row) for row in rows}
+    def attempt(self, connection: Connection, unknown: bool) -> Outcome:
+        version = schema.version_of(connection)
+        before = states.empty() if version is None else schema.load(connection, self._tables, version)
+        if unknown:
+            committed = self._committed(connection, before)
+            if committed:
+                return committed
+        older = version if version is not None and version < migrations.SCHEMA_VERSION else None
+        if self.foreseen and self.foreseen.before == before and older is None:
+            outcome = self.foreseen
         else:
-            loaded[kind.name] = {tuple(row[index] for index in keys): kind.from_row(row) for row in rows}
-    return State(**loaded)
+            outcome = self.decided(before, older)
+        if not self._check_mode:
+            self._write(connection, version, outcome)
+        return outcome
 
+    def _write(self, connection: Connection, version: int | None, outcome: Outcome) -> None:
+        if version is None:
+            schema.make(connection, self._tables)
+        elif outcome.migrated is not None:
+            schema.migrate(connection, self._tables, version)
+        if not outcome.changes:
+            return
+        token = secrets.token_hex(8)
+        self._tried[token] = outcome
+        schema.write(connection, self._tables, outcome.changes)
+        if self._restored is not None and outcome.before == states.empty():
+            if not schema.recorded(connection, self._tables):
+                schema.insert(connection, self._tables.history, self._restored)
+                return
+        schema.record(connection, self._tables, outcome.changes, token, self._by)
 
-def _write(connection: Connection, tables: _Tables, changes: dict[str, Change]) -> None:
-    """An altered row is taken out and put back: two rows may exchange what must be unique, such as a MAC address."""
-    for kind in _KINDS:
-        if kind.name not in changes:
-            continue
-        change = changes[kind.name]
-        table = getattr(tables, kind.name)
-        gone = [kind.to_row(row) for row in change.removed + [old for old, _new in change.altered]]
-        if gone:
-            condition = sa.and_(*(table.c[column] == sa.bindparam(f"key_{column}") for column in kind.key))
-            connection.execute(
-                table.delete().where(condition),
-                [{f"key_{column}": row[column] for column in kind.key} for row in gone],
-            )
-        come = [kind.to_row(row) for row in [new for _old, new in change.altered] + change.added]
-        if come:
-            connection.execute(table.insert(), come)
+    def _committed(self, connection: Connection, before: State) -> Outcome | None:
+        """The attempt that was committed although its connection was lost meanwhile."""
+        table = self._tables.history
+        for event in schema.recorded(connection, self._tables, table.c.change.in_(list(self._tried))):
+            return self._tried[event.change]
+        if self._restored is not None:
+            for outcome in self._tried.values():
+                if outcome.after == before:
+                    return outcome
+        return None

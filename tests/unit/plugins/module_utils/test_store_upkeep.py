@@ -1,0 +1,408 @@
+"""Backup, export and import, the check of the invariants and the history, on both engines."""
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+import stat
+
+import pytest
+import yaml
+from a_site import address_of, instance, multi_host, site
+from a_store import content, dump, is_sqlite, put, sql
+from ansible_collections.tenantnet.nova.plugins.module_utils import _store
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import document, history, invariants
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError, StoreError
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import store, upkeep
+
+BY = history.Author("import", "somebody", 5000.0)
+
+
+@pytest.fixture
+def other(request: pytest.FixtureRequest, url: str, tmp_path: pathlib.Path) -> str:
+    """The URL of an empty store of the other engine."""
+    return request.getfixturevalue("postgresql_url") if is_sqlite(url) else f"sqlite:///{tmp_path}/other.sqlite"
+
+
+def lived(url: str) -> str:
+    """A store that has seen something: three runs at 1000, 2000 and 3000."""
+    put(url, multi_host(instances=[instance(name) for name in ("a", "b", "c")]), now=1000.0, run="first")
+    put(url, multi_host(instances=[instance("a"), instance("c", "compute2")]), now=2000.0, run="second")
+    put(url, multi_host(instances=[instance("a", mac="02:00:00:00:00:01"), instance("c")]), now=3000.0, run="third")
+    return url
+
+
+def imported(url: str, text: str, replace: bool = False, check_mode: bool = False) -> store.Outcome:
+    return upkeep.load(url, upkeep.parse(text, "a.yml"), replace, check_mode, BY)
+
+
+# --- export and import -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_exported_is_imported_equal_by_either_engine(url: str, other: str) -> None:
+    text = upkeep.export(lived(url))
+    assert imported(other, text).changed
+    assert content(other) == content(url)
+    assert upkeep.export(other) == text
+    assert upkeep.fsck(other) == []
+    before = dump(other)
+    assert not imported(other, text).changed
+    assert dump(other) == before
+
+
+def test_the_history_travels_where_it_is_asked_for(url: str, other: str) -> None:
+    text = upkeep.export(lived(url), with_history=True)
+    imported(other, text)
+    assert upkeep.read(other) == upkeep.read(url)
+    assert upkeep.export(other, with_history=True) == text
+    assert upkeep.holdings(other) == upkeep.holdings(url)
+    # Without it, the import itself is what the history begins with.
+    again = imported(other, upkeep.export(put_more(url)), replace=True)
+    assert again.changes
+    assert {event.run for event in upkeep.read(other).events} == {"first", "second", "third", "import"}
+    assert upkeep.fsck(other) == []
+
+
+def put_more(url: str) -> str:
+    put(url, multi_host(instances=[instance("a"), instance("d")]), now=4000.0, run="fourth")
+    return url
+
+
+def test_the_document_is_for_people_and_git(url: str) -> None:
+    text = upkeep.export(lived(url))
+    assert text.startswith("---\nstore: tenantnet.nova\nversion: 2\nprojects:\n  - {")
+    read = yaml.safe_load(text)
+    assert [row["address"] for row in read["fixed_ips"]] == [f"10.0.0.{n}" for n in range(2, 7)]
+    put(url, multi_host(instances=[instance("a"), instance("c"), *(instance(f"n{n}") for n in range(9))]), now=3500.0)
+    text = upkeep.export(url)
+    addresses = [row["address"] for row in yaml.safe_load(text)["fixed_ips"]]
+    assert addresses == [f"10.0.0.{n}" for n in range(2, 2 + len(addresses))] and len(addresses) > 10
+    lines = text.splitlines()
+    held = [instance("a"), instance("c"), *(instance(f"n{n}") for n in range(9)), instance("new")]
+    put(url, multi_host(instances=held), now=4000.0)
+    more = upkeep.export(url).splitlines()
+    assert [line for line in more if line in lines] == lines
+    assert len(more) - len(lines) == 3 and all('"new"' in line for line in set(more) - set(lines))
+
+
+def test_a_document_edited_by_hand_is_yaml(url: str, other: str) -> None:
+    text = upkeep.export(lived(url), with_history=True)
+    assert document.scan(text) is not None
+    for edited in (text.replace("projects:", "# the projects\nprojects:"), yaml.safe_dump(yaml.safe_load(text)), ""):
+        assert document.scan(edited) is None
+        if edited:
+            assert upkeep.parse(edited, "x") == upkeep.parse(text, "x")
+    for broken in (text[:-3], text.replace("networks:", "projects:"), text.replace('  - {"', '  - {"" "', 1)):
+        assert document.scan(broken) is None
+        with pytest.raises(InputError):
+            upkeep.parse(broken, "x")
+
+
+def test_an_import_refuses_a_store_that_holds_something_else(url: str, other: str) -> None:
+    text = upkeep.export(lived(url))
+    put(other, site(instances=[instance("x")]))
+    before = dump(other)
+    with pytest.raises(InputError, match="holds other records already.*nothing was imported.*replaced"):
+        imported(other, text)
+    assert imported(other, text, replace=True, check_mode=True).changed
+    assert dump(other) == before
+    assert imported(other, text, replace=True).changed
+    assert upkeep.export(other) == text
+    assert upkeep.fsck(other) == []
+
+
+def test_an_import_in_check_mode_writes_nothing(url: str, other: str) -> None:
+    text = upkeep.export(lived(url))
+    assert imported(other, text, check_mode=True).changes
+    assert dump(other) == {} if not is_sqlite(other) else not pathlib.Path(other[len("sqlite:///") :]).exists()
+
+
+def test_an_export_of_the_first_version_is_brought_up_to_date(url: str) -> None:
+    text = upkeep.export(lived(url)).replace("version: 2", "version: 1").replace(', "origin": "inventory"', "")
+    assert "origin" not in text
+    assert document.read(yaml.safe_load(text)).state == content(url)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("---", "--- [", "a.yml is no YAML in line"),
+        ("store: tenantnet.nova", "shop: x", "no export of a store"),
+        ("version: 2", "version: 3", "version 3, but this collection knows 1 to 2; update the collection"),
+        ("version: 2", "version: two", "version 'two'"),
+        ('"mtu": null', '"mtu": "big"', r"networks\[0\].mtu: 'big' is not a whole number"),
+        ('"multi_host": true', '"multi_host": "yes"', "'yes' is not true or false"),
+        ('"name": "acme", ', "", r"projects\[0\].name is required"),
+        ('"name": "acme"', '"name": 5', "5 is not a text; put it in quotes"),
+        ('"name": "acme"', '"title": "x", "name": "acme"', "unknown 'title'"),
+        ("projects:", "tenants: []\nprojects:", "unknown sections: 'tenants'"),
+        ("projects:\n", "projects: 5\nx:\n", "projects: 5 is not a list"),
+        ('"address": "10.0.0.2"', '"address": "10.0.1.2"', "fixed_ips 10.0.1.2 lies outside its network blue"),
+        ('"address": "10.0.0.2"', '"address": "10.0.0.1"', "fixed_ips 10.0.0.1 is reserved"),
+        ('"address": "10.0.0.2"', '"address": "ten"', "'ten' is not an IPv4 address"),
+        ('"origin": "inventory"', '"origin": "heaven"', "'heaven' is not one of inventory, command"),
+    ],
+)
+def test_a_document_that_is_wrong_is_refused_before_anything(sqlite_url: str, old: str, new: str, named: str) -> None:
+    text = upkeep.export(lived(sqlite_url))
+    assert old in text
+    with pytest.raises(InputError, match=named):
+        upkeep.parse(text.replace(old, new, 1), "a.yml")
+
+
+# --- backup ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_is_a_store_with_everything_in_it(url: str, tmp_path: pathlib.Path) -> None:
+    target = tmp_path / "backup.sqlite"
+    lived(url)
+    before = dump(url)
+    assert upkeep.backup(url, str(target), True) and not target.exists()
+    assert upkeep.backup(url, str(target), False)
+    assert dump(url) == before
+    assert target.stat().st_mode & 0o777 == 0o600
+    copy = f"sqlite:///{target}"
+    assert upkeep.read(copy) == upkeep.read(url)
+    assert upkeep.fsck(copy) == []
+    inode = target.stat().st_ino
+    assert not upkeep.backup(url, str(target), False)
+    assert target.stat().st_ino == inode
+    put_more(url)
+    assert upkeep.backup(url, str(target), False)
+    assert upkeep.read(copy) == upkeep.read(url)
+    assert sorted(path.name for path in tmp_path.glob("*backup*")) == ["backup.sqlite"]
+
+
+def test_a_backup_replaces_nothing_but_a_backup(url: str, tmp_path: pathlib.Path) -> None:
+    lived(url)
+    (tmp_path / "precious").write_text("letters")
+    with pytest.raises(InputError, match="no backup of a store"):
+        upkeep.backup(url, str(tmp_path / "precious"), False)
+    assert (tmp_path / "precious").read_text() == "letters"
+    with pytest.raises(InputError, match="no absolute path"):
+        upkeep.backup(url, "backup", False)
+    with pytest.raises(StoreError, match="cannot be written"):
+        upkeep.backup(url, str(tmp_path / "no/such/folder/backup"), False)
+    if is_sqlite(url):
+        with pytest.raises(InputError, match="the store itself"):
+            upkeep.backup(url, url[len("sqlite:///") :], False)
+
+
+@pytest.mark.parametrize("work", [upkeep.fsck, upkeep.export, upkeep.holdings, upkeep.read])
+def test_where_there_is_no_store(url: str, work) -> None:
+    with pytest.raises(StoreError, match="there is no store at .* yet"):
+        work(url)
+    if not is_sqlite(url):
+        assert dump(url) == {}
+
+
+# --- the invariants --------------------------------------------------------------------------------------------------
+
+NETWORK = (
+    "INSERT INTO networks (label, manager, cidr, gateway, dhcp_server, dhcp_start, bridge, multi_host, host, origin)"
+    " VALUES ('red', 'flatdhcp', '{cidr}', '{gateway}', '{gateway}', '{start}', '{bridge}', {multi}, {host},"
+    " 'inventory')"
+)
+
+
+def network(cidr="10.9.0.0/24", gateway="10.9.0.1", start="10.9.0.2", bridge="br9", multi="TRUE", host="NULL") -> str:
+    return NETWORK.format(cidr=cidr, gateway=gateway, start=start, bridge=bridge, multi=multi, host=host)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (network(), None),
+        (network(gateway="10.9.0.254"), "dhcp_start 10.9.0.2 is not 10.9.0.1 as derived"),
+        (network(cidr="10.9.0.5/24"), "cidr 10.9.0.5/24 is not in its canonical form 10.9.0.0/24"),
+        (network(cidr="10.0.0.128/25", gateway="10.0.0.129", start="10.0.0.130"), "overlaps 10.0.0.0/24 of network b"),
+        (network(cidr="nonsense"), "cidr: 'nonsense' is not an IPv4 range"),
+        (network(gateway="10.8.0.1"), "gateway 10.8.0.1 lies outside 10.9.0.0/24"),
+        (network(bridge="br100"), "bridge br100 already belongs to network"),
+        (network(multi="FALSE"), "host is None, but the network has a host that serves it"),
+        (network(host="'net1'"), "host is 'net1', but the network has no host of its own"),
+        ("UPDATE fixed_ips SET address = '10.1.0.2' WHERE address = '10.0.0.2'", "fixed_ips 10.1.0.2 lies outside"),
+        ("UPDATE fixed_ips SET address = '10.0.0.255' WHERE address = '10.0.0.2'", "fixed_ips 10.0.0.255 is reserved"),
+        ("DELETE FROM fixed_ips WHERE instance = 'a'", "vifs a/blue has 0 addresses instead of one"),
+        ("UPDATE vifs SET mac = 'FA:16:3E:00:00:01' WHERE instance = 'a'", "mac FA:16:3E:00:00:01 is not in its canon"),
+        ("UPDATE vifs SET id = 'x' WHERE instance = 'a'", "vifs a/blue: id x is not .* as derived"),
+        ("UPDATE networks SET project = 'acme'; INSERT INTO projects VALUES ('other', 'inventory');"
+         "UPDATE instances SET project = 'other' WHERE name = 'a'", "belongs to project acme, the instance to other"),
+        ("UPDATE fixed_ips SET network = network, released_at = released_at + 1 WHERE released_at IS NOT NULL",
+         "fixed_ips 10.0.0.4 is not as the history tells"),
+        ("UPDATE instances SET host = 'net1' WHERE name = 'a'", "instances a is not as the history tells"),
+        ("UPDATE history SET after = NULL WHERE kind = 'projects'", "projects acme is not as the history tells"),
+    ],
+)  # fmt: skip
+def test_fsck_finds_and_names_what_is_wrong(url: str, damage: str, named: str | None) -> None:
+    lived(url)
+    assert upkeep.fsck(url) == []
+    sql(url, *damage.split(";"))
+    before = dump(url)
+    found = upkeep.fsck(url)
+    if named is None:
+        assert found == []
+    else:
+        with pytest.raises(AssertionError, match=named):
+            raise AssertionError(found)
+    assert dump(url) == before
+
+
+def test_a_range_within_one_that_is_not_its_neighbour() -> None:
+    labels = {"wide": "10.0.0.0/16", "first": "10.0.1.0/24", "second": "10.0.2.0/24", "apart": "10.1.0.0/24"}
+    rows = []
+    for number, (label, cidr) in enumerate(labels.items()):
+        first = cidr.rpartition(".")[0]
+        addresses = {"gateway": f"{first}.1", "dhcp_server": f"{first}.1", "dhcp_start": f"{first}.2"}
+        nothing = dict.fromkeys(("bridge_interface", "dns1", "dns2", "mtu", "host", "project"))
+        common = {"manager": "flatdhcp", "bridge": f"br{number}", "multi_host": True, "origin": "command"}
+        rows.append({"label": label, "cidr": cidr, **addresses, **nothing, **common})
+    found = invariants.violations({"projects": [], "networks": rows, "instances": [], "vifs": [], "fixed_ips": []})
+    assert found == [
+        "networks first: 10.0.1.0/24 overlaps 10.0.0.0/16 of network wide",
+        "networks second: 10.0.2.0/24 overlaps 10.0.0.0/16 of network wide",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        ("DELETE FROM instances WHERE name = 'a'", "vifs a/blue refers to instances a, which is not there"),
+        ("DELETE FROM networks", "refers to networks blue, which is not there"),
+        ("DELETE FROM vifs WHERE instance = 'a'", "refers to vifs a/blue, which is not there"),
+    ],
+)
+def test_fsck_finds_orphans(url: str, damage: str, named: str) -> None:
+    lived(url)
+    if is_sqlite(url):
+        sql(url, "COMMIT", "PRAGMA foreign_keys = OFF", "BEGIN", damage)
+    else:
+        sql(url, "SET session_replication_role = replica", damage)
+    assert any(named in line for line in upkeep.fsck(url)), upkeep.fsck(url)
+
+
+def test_fsck_finds_lost_constraints_and_what_they_kept_out(postgresql_url: str) -> None:
+    lived(postgresql_url)
+    sql(
+        postgresql_url,
+        "ALTER TABLE fixed_ips DROP CONSTRAINT one_holder_or_released",
+        "ALTER TABLE vifs DROP CONSTRAINT vifs_mac_key",
+        "ALTER TABLE fixed_ips DROP CONSTRAINT fixed_ips_network_fkey",
+        "UPDATE vifs SET mac = '02:00:00:00:00:01'",
+        "UPDATE fixed_ips SET host = 'x' WHERE instance = 'a'",
+    )
+    found = "\n".join(upkeep.fsck(postgresql_url))
+    assert "table fixed_ips has lost the check one_holder_or_released" in found
+    assert "table vifs has lost the constraint that mac are unique" in found
+    assert "table fixed_ips has lost the reference of network" in found
+    assert "have the same mac '02:00:00:00:00:01'" in found
+    assert "breaks the check one_holder_or_released" in found
+    sql(postgresql_url, "ALTER TABLE vifs DROP COLUMN mac")
+    assert "column vifs.mac is not there" in upkeep.fsck(postgresql_url)
+    sql(postgresql_url, "DROP TABLE fixed_ips")
+    assert "table fixed_ips is not there" in upkeep.fsck(postgresql_url)
+
+
+def test_fsck_sees_a_damaged_file(sqlite_url: str) -> None:
+    put(sqlite_url, site(instances=[instance(f"i{n}") for n in range(100)]))
+    [(page,)] = sql(sqlite_url, "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_fixed_ips_1'")
+    path = pathlib.Path(sqlite_url[len("sqlite:///") :])
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * 4096 + 3 : (page - 1) * 4096 + 5] = b"\0\1"
+    path.write_bytes(data)
+    try:
+        assert any(line.startswith("the file: ") for line in upkeep.fsck(sqlite_url))
+    except StoreError as error:
+        assert "malformed" in str(error)
+
+
+# --- the history -----------------------------------------------------------------------------------------------------
+
+
+def told(found: list[history.Holding]) -> list[tuple]:
+    return [(each.instance or each.host, each.since, each.until) for each in found]
+
+
+def test_who_held_an_address_at_that_time(url: str) -> None:
+    put(url, site(instances=[instance("a", address="10.0.0.9")]), now=1000.0, run="1")
+    put(url, site(instances=[instance("a", address="10.0.0.9"), instance("x")]), now=1500.0, run="2")
+    put(url, site(instances=[instance("b")]), now=2000.0, run="3")
+    put(url, site(instances=[instance("b"), instance("c", address="10.0.0.9")]), now=3000.0, run="4")
+    found = upkeep.holdings(url, address="10.0.0.9")
+    assert told(found) == [("c", 3000.0, None), ("a", 1000.0, 2000.0)]
+    assert [(each.first.run, each.first.user_name) for each in found] == [("4", "somebody"), ("1", "somebody")]
+    assert found[1].last.run == "3"
+    for at, holder in ((999.0, []), (1000.0, ["a"]), (1999.0, ["a"]), (2000.0, []), (2500.0, []), (3000.0, ["c"])):
+        assert [each.instance for each in upkeep.holdings(url, address="10.0.0.9", at=at)] == holder
+    mac = found[1].mac
+    assert mac and told(upkeep.holdings(url, mac=mac)) == [("a", 1000.0, 2000.0)]
+    assert told(upkeep.holdings(url, instance="x")) == [("x", 1500.0, 2000.0)]
+    assert upkeep.holdings(url, address="10.0.0.77") == []
+
+
+def test_a_change_of_the_mac_divides_a_holding(url: str) -> None:
+    lived(url)
+    address = address_of(content(url), "a")
+    found = upkeep.holdings(url, address=address)
+    assert told(found) == [("a", 3000.0, None), ("a", 1000.0, 3000.0)]
+    assert found[0].mac == "02:00:00:00:00:01" != found[1].mac
+
+
+def test_a_gateway_of_a_host_has_a_history_too(url: str) -> None:
+    lived(url)
+    [row] = [row for row in content(url).fixed_ips.values() if row.host == "compute2"]
+    assert told(upkeep.holdings(url, address=row.address)) == [("compute2", 2000.0, None)]
+
+
+def test_each_change_is_recorded_once_and_with_its_transaction(url: str) -> None:
+    first = put(url, site(instances=[instance("a")]), run="pipeline 7").changes
+    events = upkeep.read(url).events
+    assert len(events) == sum(len(change.added) for change in first.values()) == 5
+    assert {(event.run, event.user_name, event.at) for event in events} == {("pipeline 7", "somebody", 1000.0)}
+    assert len({event.change for event in events}) == 1
+    put(url, site(instances=[instance("a")]), now=2000.0)
+    assert upkeep.read(url).events == events
+    with pytest.raises(InputError):
+        put(url, site(instances=[instance("a", address="10.1.1.1")]))
+    assert upkeep.read(url).events == events
+
+
+def test_moments() -> None:
+    noon = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.timezone.utc).timestamp()
+    for text in ("2026-03-01T12:00:00Z", "2026-03-01 13:00:00+01:00", "2026-03-01T12:00", str(noon)):
+        assert history.moment(text, "at") == noon
+    assert history.moment_text(noon) == "2026-03-01T12:00:00.000000Z"
+    assert history.moment_text(None) is None
+    with pytest.raises(InputError, match="at: 'yesterday' is not a time; give one such as"):
+        history.moment("yesterday", "at")
+
+
+# --- through the modules' own functions ------------------------------------------------------------------------------
+
+
+def test_the_operations(url: str, other: str, tmp_path: pathlib.Path) -> None:
+    lived(url)
+    common = {"state_url": url, "history": False, "replace": False, "run": None, "user": "me"}
+    target = tmp_path / "x/store.yml"
+    export = {**common, "operation": "export", "dest": str(target)}
+    assert _store.operate(export, True)["changed"] and not target.exists()
+    assert _store.operate(export, False)["actions"] == [f"write the document {target}"]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert not _store.operate(export, False)["changed"]
+    load = {**common, "operation": "import", "state_url": other, "src": str(target)}
+    assert "create network blue" in " ".join(_store.operate(load, True)["actions"])
+    assert _store.operate(load, False)["changed"]
+    assert not _store.operate(load, False)["changed"]
+    assert {event.user_name for event in upkeep.read(other).events} == {"me"}
+    assert not _store.operate({**common, "operation": "migrate"}, False)["changed"]
+    backup = {**common, "operation": "backup", "dest": str(tmp_path / "b.sqlite")}
+    assert [_store.operate(backup, mode)["changed"] for mode in (True, False, False)] == [True, True, False]
+    info = _store.info({"state_url": url, "gather": ["counts", "violations", "document"], "history": False})
+    assert info["violations"] == [] and info["version"] == 2 and info["document"] == target.read_text()
+    assert info["counts"]["instances"] == 2
+    asked = {"state_url": url, "address": None, "mac": "02-00-00-00-00-01", "instance": "a", "at": "3000"}
+    [held] = _store.held(asked)["holdings"]
+    assert held["given_by"] == {"run": "third", "user": "somebody"} and held["until"] is held["taken_by"] is None
+    assert held["since"] == "1970-01-01T00:50:00.000000Z"
+    with pytest.raises(InputError, match="is not there"):
+        _store.operate({**load, "src": "/no/such.yml"}, False)
