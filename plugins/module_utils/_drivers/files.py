@@ -30,17 +30,17 @@ def read(path: str) -> str | None:
         raise HostError(f"cannot read {path}: {error}") from error
 
 
-def write(path: str, text: str) -> None:
+def write(path: str, text: str, mode: int = 0o644) -> None:
     """Replace the file in one step: a reader sees the old text or the new one, a killed writer leaves the old."""
     folder = os.path.dirname(path)
     temporary = None
-    make_folder(folder)
     try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
         with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
             handle.write(text)
             handle.flush()
-            os.fchmod(handle.fileno(), 0o644)
+            os.fchmod(handle.fileno(), mode)
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
