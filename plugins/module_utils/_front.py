@@ -17,10 +17,11 @@ if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 
-def run(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> t.NoReturn:
+def run(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> None:
     """Call `work` and exit with what it returns; a NovaError becomes the module's one message."""
     try:
         result = work()
     except NovaError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    else:
+        module.exit_json(**result)
