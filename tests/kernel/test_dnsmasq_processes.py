@@ -122,8 +122,22 @@ class Client:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.output)
         self.inside(
-            "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", str(tries), "-T", "1", "-A", "0", "-O", "mtu",
-            "-s", self.script,
+            "udhcpc",
+            "-i",
+            "eth0",
+            "-f",
+            "-q",
+            "-n",
+            "-t",
+            str(tries),
+            "-T",
+            "1",
+            "-A",
+            "0",
+            "-O",
+            "mtu",
+            "-s",
+            self.script,
         )
         if not os.path.exists(self.output):
             return None
@@ -158,10 +172,20 @@ def reservation(mac=MAC_A, address="10.0.0.3", hostname="web1"):
 
 def network(name="br100", subnet="10.0.0", **change):
     item = {
-        "name": name, "network": "blue", "interface": name, "listen_address": f"{subnet}.1",
-        "dhcp_start": f"{subnet}.2", "netmask": "255.255.255.0", "lease_time": 3600, "lease_max": 256,
-        "domain": "novalocal", "servers": [], "config_file": None, "hosts": [reservation()],
-        "options": [{"option": 3, "value": f"{subnet}.1"}, {"option": 26, "value": "1450"}], "names": [],
+        "name": name,
+        "network": "blue",
+        "interface": name,
+        "listen_address": f"{subnet}.1",
+        "dhcp_start": f"{subnet}.2",
+        "netmask": "255.255.255.0",
+        "lease_time": 3600,
+        "lease_max": 256,
+        "domain": "novalocal",
+        "servers": [],
+        "config_file": None,
+        "hosts": [reservation()],
+        "options": [{"option": 3, "value": f"{subnet}.1"}, {"option": 26, "value": "1450"}],
+        "names": [],
     }
     item.update(change)
     return item
@@ -316,7 +340,11 @@ def test_no_change_touches_nothing(host, monkeypatch):
     for check in (False, True):
         result = host.run(wanted, check_mode=check)
         assert result == {
-            "changed": False, "actions": [], "instances": {"br100": "unchanged"}, "diff": [], "warnings": [],
+            "changed": False,
+            "actions": [],
+            "instances": {"br100": "unchanged"},
+            "diff": [],
+            "warnings": [],
         }
     monkeypatch.undo()
     assert host.picture() == before and host.pid() == pid and file_times(host) == times
@@ -327,7 +355,8 @@ def test_no_change_touches_nothing(host, monkeypatch):
 def file_times(host):
     return {
         os.path.join(folder, name): os.stat(os.path.join(folder, name)).st_mtime_ns
-        for folder, _folders, names in os.walk(host.root) for name in [*names, "."]
+        for folder, _folders, names in os.walk(host.root)
+        for name in [*names, "."]
     }
 
 
@@ -358,7 +387,8 @@ def test_address_goes_to_another_mac_at_once(host):
     assert old.address() == "10.0.0.3"
     result = host.run(network(hosts=[reservation(MAC_B, "10.0.0.3")]))
     assert result["actions"] == [
-        "reload br100: +1 reservation, -1 reservation", f"release 10.0.0.3 of {MAC_A} on br100",
+        "reload br100: +1 reservation, -1 reservation",
+        f"release 10.0.0.3 of {MAC_A} on br100",
     ]
     assert host.leases() == []
     assert new.address() == "10.0.0.3"
@@ -525,8 +555,16 @@ def test_foreign_files_and_dnsmasq_stay(host):
     host.bridge("br101", "10.0.1.1/24")
     pid_file = f"{host.root}/foreign.pid"
     subprocess.run(
-        ["dnsmasq", "--conf-file=/dev/null", "--bind-interfaces", "--except-interface=lo", "--interface=br101",
-         f"--pid-file={pid_file}", f"--dhcp-leasefile={host.root}/foreign", "--dhcp-range=10.0.1.2,10.0.1.9"],
+        [
+            "dnsmasq",
+            "--conf-file=/dev/null",
+            "--bind-interfaces",
+            "--except-interface=lo",
+            "--interface=br101",
+            f"--pid-file={pid_file}",
+            f"--dhcp-leasefile={host.root}/foreign",
+            "--dhcp-range=10.0.1.2,10.0.1.9",
+        ],
         check=True,
     )
     with open(pid_file, encoding="ascii") as handle:
@@ -546,7 +584,9 @@ def test_one_network_that_cannot_start_does_not_stop_the_others(host):
     host.bridge()
     host.bridge("br103", "10.0.3.1/24")
     wanted = [
-        network(), network("br101", "10.0.1", hosts=[]), network("br103", "10.0.3", listen_address="10.0.3.2", hosts=[])
+        network(),
+        network("br101", "10.0.1", hosts=[]),
+        network("br103", "10.0.3", listen_address="10.0.3.2", hosts=[]),
     ]
     result, failed = driver.run({"instances": wanted}, paths=host.paths)
     assert "br101: dnsmasq: failed to create listening socket for 10.0.1.1: Cannot assign requested address" in failed

@@ -21,12 +21,24 @@ from lab.cgroup import root as cgroup_root
 from lab.topology import parse
 
 PLAIN = {
-    "name": "br100", "network": "blue", "interface": "br100", "listen_address": "10.0.0.1", "dhcp_start": "10.0.0.2",
-    "netmask": "255.255.255.0", "lease_time": 3600, "lease_max": 256, "domain": "novalocal",
+    "name": "br100",
+    "network": "blue",
+    "interface": "br100",
+    "listen_address": "10.0.0.1",
+    "dhcp_start": "10.0.0.2",
+    "netmask": "255.255.255.0",
+    "lease_time": 3600,
+    "lease_max": 256,
+    "domain": "novalocal",
     "hosts": [{"mac": "fa:16:3e:00:00:0a", "hostname": "web1", "address": "10.0.0.3"}],
 }
 OTHER = {
-    **PLAIN, "name": "br101", "interface": "br101", "listen_address": "10.0.1.1", "dhcp_start": "10.0.1.2", "hosts": []
+    **PLAIN,
+    "name": "br101",
+    "interface": "br101",
+    "listen_address": "10.0.1.1",
+    "dhcp_start": "10.0.1.2",
+    "hosts": [],
 }
 UNITS = "tenantnet-dnsmasq@br100", "tenantnet-dnsmasq@br101"
 

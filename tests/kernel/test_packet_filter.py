@@ -356,7 +356,8 @@ def test_a_held_xtables_lock_is_waited_for(variant):
 
 def test_another_run_of_ours_is_waited_for(variant):
     with driver.lock.exclusive(driver.LOCK_FILE, 1):
-        with pytest.raises(HostError, match="another run .* has held .*packet_filter.lock for 0 seconds; nothing was changed"):
+        held = "another run .* has held .*packet_filter.lock for 0 seconds; nothing was changed"
+        with pytest.raises(HostError, match=held):
             apply(wait=0)
         assert variant.calls() == []
         apply(check=True)

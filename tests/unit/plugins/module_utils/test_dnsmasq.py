@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 
 PATHS = core.Paths.under()
 FULL = {
-    "name": "br100", "network": "blue", "interface": "br100", "listen_address": "10.0.0.1", "dhcp_start": "10.0.0.2",
-    "netmask": "255.255.255.0", "lease_time": 86400, "lease_max": 256, "domain": "novalocal",
-    "servers": ["192.0.2.53", "2001:db8::53"], "config_file": "/etc/nova-extra.conf",
+    "name": "br100",
+    "network": "blue",
+    "interface": "br100",
+    "listen_address": "10.0.0.1",
+    "dhcp_start": "10.0.0.2",
+    "netmask": "255.255.255.0",
+    "lease_time": 86400,
+    "lease_max": 256,
+    "domain": "novalocal",
+    "servers": ["192.0.2.53", "2001:db8::53"],
+    "config_file": "/etc/nova-extra.conf",
     "hosts": [
         {"mac": "FA:16:3E:01:02:0C", "hostname": "web10", "address": "10.0.0.10"},
         {"mac": "fa:16:3e:01:02:03", "hostname": "web1", "address": "10.0.0.3"},
@@ -44,7 +52,9 @@ def rendered(**change):
 
 
 def test_the_whole_configuration():
-    assert rendered()["dnsmasq.conf"] == """\
+    assert (
+        rendered()["dnsmasq.conf"]
+        == """\
 # Written by tenantnet.nova; changes by hand do not last.
 strict-order
 bind-interfaces
@@ -66,6 +76,7 @@ dhcp-leasefile=/var/lib/tenantnet/dnsmasq/br100.leases
 # content of config_file: abc
 conf-file=/etc/nova-extra.conf
 """
+    )
 
 
 def test_the_other_files():
@@ -104,10 +115,17 @@ def test_long_host_name_is_shortened_as_nova_did():
     assert f",ab-{'d' * 60}.novalocal," in files["hosts"]
 
 
-@pytest.mark.parametrize(("label", "tag"), [
-    ("blue", "blue"), ("a b,c", "a-b-c"), ("x\ndhcp-script=/bin/sh", "x-dhcp-script-bin-sh"), ("\u00e4", "network"),
-    ("!#\"", "network"), ("a_b-9", "a_b-9"),
-])
+@pytest.mark.parametrize(
+    ("label", "tag"),
+    [
+        ("blue", "blue"),
+        ("a b,c", "a-b-c"),
+        ("x\ndhcp-script=/bin/sh", "x-dhcp-script-bin-sh"),
+        ("\u00e4", "network"),
+        ('!#"', "network"),
+        ("a_b-9", "a_b-9"),
+    ],
+)
 def test_tag(label, tag):
     assert core.tag(label) == tag
     assert f"set:{tag}," in rendered(network=label)["dnsmasq.conf"]
@@ -125,9 +143,12 @@ def test_order_of_the_plan_does_not_count(hosts, options, names):
 
 
 def test_instances_are_ordered_by_name():
-    plan = {"instances": [
-        item(name="b", interface="b"), item(name="a", interface="a", listen_address="10.0.0.200"),
-    ]}
+    plan = {
+        "instances": [
+            item(name="b", interface="b"),
+            item(name="a", interface="a", listen_address="10.0.0.200"),
+        ]
+    }
     assert [each.name for each in core.parse(plan)] == ["a", "b"]
 
 
@@ -212,15 +233,18 @@ def test_refused_with_its_place(change, message):
     assert re.search(message, str(caught.value)) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("plan", "message"), [
-    (None, "dnsmasq: None is not a mapping"),
-    ([], r"dnsmasq: \[\] is not a mapping"),
-    ({}, r"dnsmasq\.instances is required"),
-    ({"instances": {}}, r"dnsmasq\.instances: \{\} is not a list"),
-    ({"instances": [1]}, r"dnsmasq\.instances\[0\]: 1 is not a mapping"),
-    ({"instances": [], "more": 1}, "dnsmasq: unknown key 'more'; known are instances"),
-    ({"instances": [{}]}, r"dnsmasq\.instances\[0\]\.name is required"),
-])
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (None, "dnsmasq: None is not a mapping"),
+        ([], r"dnsmasq: \[\] is not a mapping"),
+        ({}, r"dnsmasq\.instances is required"),
+        ({"instances": {}}, r"dnsmasq\.instances: \{\} is not a list"),
+        ({"instances": [1]}, r"dnsmasq\.instances\[0\]: 1 is not a mapping"),
+        ({"instances": [], "more": 1}, "dnsmasq: unknown key 'more'; known are instances"),
+        ({"instances": [{}]}, r"dnsmasq\.instances\[0\]\.name is required"),
+    ],
+)
 def test_refused_plan(plan, message):
     with pytest.raises(InputError, match=message):
         core.parse(plan)
@@ -249,7 +273,8 @@ duid 00:01
 def test_stale_leases():
     stale = core.stale_leases(parsed(), LEASES, 1500.0)
     assert [(lease.mac, lease.address, lease.client_id) for lease in stale] == [
-        ("fa:16:3e:01:02:0c", "10.0.0.11", ""), ("fa:16:3e:01:02:0e", "10.0.0.13", "ff:01"),
+        ("fa:16:3e:01:02:0c", "10.0.0.11", ""),
+        ("fa:16:3e:01:02:0e", "10.0.0.13", "ff:01"),
     ]
     kept = core.without_leases(LEASES, stale)
     assert kept.splitlines() == [line for n, line in enumerate(LEASES.splitlines()) if n not in (1, 3)]
@@ -266,24 +291,40 @@ def without(*files, **other):
     return {**{file: text for file, text in rendered().items() if file not in files}, **other}
 
 
-@pytest.mark.parametrize(("state", "process", "written", "actions"), [
-    ({}, "unchanged", [], []),
-    ({"files": {}, "running": False}, "start", ["hosts", "opts", "names", "dnsmasq.conf"], ["start dnsmasq for br100"]),
-    ({"running": False}, "start", [], ["start dnsmasq for br100: its process has ended"]),
-    ({"files": without("hosts")}, "reload", ["hosts"], ["reload br100: +2 reservations"]),
-    ({"files": without("opts", opts="3\n26,1450\n")}, "reload", ["opts"], ["reload br100: +1 option, -1 option"]),
-    ({"files": without("names")}, "reload", ["names"], ["reload br100: +2 names"]),
-    ({"unreadable": frozenset(["hosts"])}, "reload", ["hosts"], ["reload br100: its files become readable"]),
-    ({"files": without("dnsmasq.conf")}, "restart", ["dnsmasq.conf"], ["restart br100: its configuration changes"]),
-    ({"files": without("hosts"), "pending": "restart"}, "restart", ["hosts"],
-     ["restart br100: an interrupted run left it to do"]),
-    ({"pending": "restart"}, "restart", [], ["restart br100: an interrupted run left it to do"]),
-    ({"pending": "reload"}, "reload", [], ["reload br100: an interrupted run left it to do"]),
-    ({"pending": "reload", "files": without("dnsmasq.conf")}, "restart", ["dnsmasq.conf"],
-     ["restart br100: its configuration changes"]),
-    ({"enabled": False}, "unchanged", [], ["start br100 at boot"]),
-    ({"stale": (core.Lease(0, "m", "10.0.0.3", ""),)}, "unchanged", [], ["release 10.0.0.3 of m on br100"]),
-])
+@pytest.mark.parametrize(
+    ("state", "process", "written", "actions"),
+    [
+        ({}, "unchanged", [], []),
+        (
+            {"files": {}, "running": False},
+            "start",
+            ["hosts", "opts", "names", "dnsmasq.conf"],
+            ["start dnsmasq for br100"],
+        ),
+        ({"running": False}, "start", [], ["start dnsmasq for br100: its process has ended"]),
+        ({"files": without("hosts")}, "reload", ["hosts"], ["reload br100: +2 reservations"]),
+        ({"files": without("opts", opts="3\n26,1450\n")}, "reload", ["opts"], ["reload br100: +1 option, -1 option"]),
+        ({"files": without("names")}, "reload", ["names"], ["reload br100: +2 names"]),
+        ({"unreadable": frozenset(["hosts"])}, "reload", ["hosts"], ["reload br100: its files become readable"]),
+        ({"files": without("dnsmasq.conf")}, "restart", ["dnsmasq.conf"], ["restart br100: its configuration changes"]),
+        (
+            {"files": without("hosts"), "pending": "restart"},
+            "restart",
+            ["hosts"],
+            ["restart br100: an interrupted run left it to do"],
+        ),
+        ({"pending": "restart"}, "restart", [], ["restart br100: an interrupted run left it to do"]),
+        ({"pending": "reload"}, "reload", [], ["reload br100: an interrupted run left it to do"]),
+        (
+            {"pending": "reload", "files": without("dnsmasq.conf")},
+            "restart",
+            ["dnsmasq.conf"],
+            ["restart br100: its configuration changes"],
+        ),
+        ({"enabled": False}, "unchanged", [], ["start br100 at boot"]),
+        ({"stale": (core.Lease(0, "m", "10.0.0.3", ""),)}, "unchanged", [], ["release 10.0.0.3 of m on br100"]),
+    ],
+)
 def test_compare(state, process, written, actions):
     change = core.compare(parsed(), rendered(), have(**state))
     assert (change.process, list(change.write), change.actions) == (process, written, actions)
@@ -296,21 +337,29 @@ def test_names_that_went_are_removed():
     assert change.remove == ("names",) and change.process == "restart"
 
 
-@pytest.mark.parametrize(("change", "running", "wants"), [
-    ({}, False, True),
-    ({"config_file": None}, False, False),
-    ({"config_file": None}, True, True),
-    ({"config_file": None, "options": [{"option": 42, "value": "10.0.0.7"}]}, False, True),
-])
+@pytest.mark.parametrize(
+    ("change", "running", "wants"),
+    [
+        ({}, False, True),
+        ({"config_file": None}, False, False),
+        ({"config_file": None}, True, True),
+        ({"config_file": None, "options": [{"option": 42, "value": "10.0.0.7"}]}, False, True),
+    ],
+)
 def test_dnsmasq_is_asked_where_it_is_worth_it(change, running, wants):
     instance = parsed(**change)
     difference = core.compare(instance, core.render(instance, PATHS, "new"), core.Have(files={}, running=running))
     assert core.wants_test(instance, difference) == wants
 
 
-@pytest.mark.parametrize(("one", "other", "result"), [
-    ("reload", "restart", "restart"), ("restart", "reload", "restart"), ("reload", "unchanged", "reload"),
-])
+@pytest.mark.parametrize(
+    ("one", "other", "result"),
+    [
+        ("reload", "restart", "restart"),
+        ("restart", "reload", "restart"),
+        ("reload", "unchanged", "reload"),
+    ],
+)
 def test_stronger(one, other, result):
     assert core.stronger(one, other) == result
 
@@ -321,7 +370,10 @@ def test_stronger(one, other, result):
 def test_unit():
     unit = core.render_unit(PATHS, "/usr/sbin/dnsmasq").splitlines()
     for line in (
-        "Type=forking", "PIDFile=/run/tenantnet/dnsmasq/%i.pid", "RuntimeDirectory=tenantnet/dnsmasq",
-        "ExecStart=/usr/sbin/dnsmasq --conf-file=/etc/tenantnet/dnsmasq/%i/dnsmasq.conf", "Restart=on-failure",
+        "Type=forking",
+        "PIDFile=/run/tenantnet/dnsmasq/%i.pid",
+        "RuntimeDirectory=tenantnet/dnsmasq",
+        "ExecStart=/usr/sbin/dnsmasq --conf-file=/etc/tenantnet/dnsmasq/%i/dnsmasq.conf",
+        "Restart=on-failure",
     ):
         assert line in unit
