@@ -24,3 +24,13 @@ attributes:
     support: full
     platforms: linux
 """
+
+    # For modules that only read; named before the general ones, which it goes before.
+    INFO_MODULE = r"""
+options: {}
+attributes:
+  diff_mode:
+    description: Shows what differs, before and after.
+    support: N/A
+    details: The module never changes anything.
+"""

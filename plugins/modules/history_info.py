@@ -14,20 +14,11 @@ description:
   - The history begins with the version of the store that has one; a holding that is older has no beginning.
 author:
   - tenantnet.nova contributors (@tenantnet)
-requirements:
-  - SQLAlchemy 1.4 or newer
-  - psycopg (with SQLAlchemy 2) or psycopg2, where the store is in PostgreSQL
 extends_documentation_fragment:
+  - tenantnet.nova.store
+  - tenantnet.nova.attributes.info_module
   - tenantnet.nova.attributes
-attributes:
-  diff_mode:
-    support: N/A
-    details: The module never changes anything.
 options:
-  state_url:
-    description: URL of the store, as for M(tenantnet.nova.network_controller).
-    type: str
-    required: true
   address:
     description: The address that is asked for. Default is any.
     type: str

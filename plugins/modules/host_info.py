@@ -15,11 +15,8 @@ description:
 author:
   - tenantnet.nova contributors (@tenantnet)
 extends_documentation_fragment:
+  - tenantnet.nova.attributes.info_module
   - tenantnet.nova.attributes
-attributes:
-  diff_mode:
-    support: N/A
-    details: The module never changes anything.
 options:
   connection_address:
     description:

@@ -18,19 +18,10 @@ description:
   - Everything is checked before anything is written. Two runs at once on one store decide one after the other.
 author:
   - tenantnet.nova contributors (@tenantnet)
-requirements:
-  - SQLAlchemy 1.4 or newer
-  - psycopg (with SQLAlchemy 2) or psycopg2, where the store is in PostgreSQL
 extends_documentation_fragment:
+  - tenantnet.nova.store
   - tenantnet.nova.attributes
 options:
-  state_url:
-    description:
-      - URL of the store. A SQLite file by its absolute path, which is made where it does not exist, or a PostgreSQL
-        database such as V(postgresql://nova:secret@db.example.com/nova), which is filled where it is empty.
-      - A password may also be where C(libpq) looks for it, such as C(~/.pgpass).
-    type: str
-    required: true
   run:
     description:
       - What the history of the store calls this run, such as the number of a pipeline. Default is a word by chance.

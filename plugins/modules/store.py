@@ -15,20 +15,15 @@ description:
 author:
   - tenantnet.nova contributors (@tenantnet)
 requirements:
-  - SQLAlchemy 1.4 or newer
-  - psycopg (with SQLAlchemy 2) or psycopg2, where the store is in PostgreSQL
   - PyYAML, for V(import)
 extends_documentation_fragment:
+  - tenantnet.nova.store
   - tenantnet.nova.attributes
 attributes:
   diff_mode:
     support: partial
     details: A backup shows no difference.
 options:
-  state_url:
-    description: URL of the store, as for M(tenantnet.nova.network_controller).
-    type: str
-    required: true
   operation:
     description:
       - V(backup) writes everything, the history included, to O(dest), which is a SQLite store itself, whatever the

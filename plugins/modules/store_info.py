@@ -12,20 +12,11 @@ description:
   - Reads the store that M(tenantnet.nova.network_controller) allocates in, at one moment, while others may work on it.
 author:
   - tenantnet.nova contributors (@tenantnet)
-requirements:
-  - SQLAlchemy 1.4 or newer
-  - psycopg (with SQLAlchemy 2) or psycopg2, where the store is in PostgreSQL
 extends_documentation_fragment:
+  - tenantnet.nova.store
+  - tenantnet.nova.attributes.info_module
   - tenantnet.nova.attributes
-attributes:
-  diff_mode:
-    support: N/A
-    details: The module never changes anything.
 options:
-  state_url:
-    description: URL of the store, as for M(tenantnet.nova.network_controller).
-    type: str
-    required: true
   gather:
     description:
       - V(counts) counts the records.
