@@ -15,7 +15,8 @@ from . import naming
 from .addressing import stable_mac
 from .declaration import Declaration, Host, Settings
 from .errors import InputError
-from .state import FixedIp, Instance, Network, State
+from .guests import Guest, guests, host_gateways
+from .state import Network, State
 
 VERSION = 1
 
@@ -26,24 +27,14 @@ OPTION_INTERFACE_MTU = 26
 Plan = dict[str, t.Any]
 
 
-class _Guest(t.NamedTuple):
-    """One NIC of an instance with all that a plan says of it."""
-
-    instance: Instance
-    mac: str
-    device: str
-    address: str
-    network: Network
-
-
 class _Site(t.NamedTuple):
     """The state once more, looked up by host and by network."""
 
     state: State
     settings: Settings
-    by_host: dict[str, list[_Guest]]
-    by_network: dict[str, list[_Guest]]
-    gateways: dict[tuple[str, str], FixedIp]
+    by_host: dict[str, list[Guest]]
+    by_network: dict[str, list[Guest]]
+    gateways: dict[tuple[str, str], str]
 
 
 def compose(state: State, declaration: Declaration) -> dict[str, Plan]:
@@ -53,32 +44,23 @@ def compose(state: State, declaration: Declaration) -> dict[str, Plan]:
 
 
 def _look_up(state: State, settings: Settings) -> _Site:
-    site = _Site(state, settings, {}, {}, {})
-    address_of = {}
-    for record in state.fixed_ips.values():
-        if record.instance is not None:
-            address_of[(record.instance, record.network)] = record.address
-        elif record.host is not None:
-            site.gateways[(record.host, record.network)] = record
-    for key, vif in state.vifs.items():
-        instance = state.instances[vif.instance]
-        network = state.networks[vif.network]
-        guest = _Guest(instance, vif.mac, naming.tap_name(vif.id), address_of[key], network)
-        site.by_host.setdefault(instance.host, []).append(guest)
-        site.by_network.setdefault(network.label, []).append(guest)
+    site = _Site(state, settings, {}, {}, host_gateways(state))
+    for guest in guests(state):
+        site.by_host.setdefault(guest.instance.host, []).append(guest)
+        site.by_network.setdefault(guest.network.label, []).append(guest)
     return site
 
 
 def _host_plan(host: Host, site: _Site) -> Plan:
-    guests = site.by_host.get(host.name, [])
-    carried = _carried(host, guests, site)
+    present = site.by_host.get(host.name, [])
+    carried = _carried(host, present, site)
     served = [network for network in carried if _serves(host, network, site)]
     _check_nodes(host, carried, served)
     return {
         "version": VERSION,
         "host": host.name,
         "networks": [_network(network) for network in carried],
-        "instances": _instances(host, guests, site),
+        "instances": _instances(present),
         "links": {
             "bridges": _bridges(host, carried, served, site),
             "sysctl": {"net.ipv4.ip_forward": "1"} if served else {},
@@ -88,9 +70,9 @@ def _host_plan(host: Host, site: _Site) -> Plan:
     }
 
 
-def _carried(host: Host, guests: list[_Guest], site: _Site) -> list[Network]:
+def _carried(host: Host, present: list[Guest], site: _Site) -> list[Network]:
     """Networks that the host has a bridge of: those of its guests and those that it serves."""
-    labels = {guest.network.label for guest in guests}
+    labels = {guest.network.label for guest in present}
     return [
         network for label, network in site.state.networks.items() if label in labels or _serves(host, network, site)
     ]
@@ -118,14 +100,12 @@ def _check_nodes(host: Host, carried: list[Network], served: list[Network]) -> N
 
 def _server_address(host: Host, network: Network, site: _Site) -> str:
     """The address of the gateway and DHCP server that this host's guests see."""
-    own = site.gateways.get((host.name, network.label))
-    return own.address if own is not None else network.dhcp_server
+    return site.gateways.get((host.name, network.label), network.dhcp_server)
 
 
 def _router(host: Host, network: Network, site: _Site) -> str:
     """The default route of this host's guests: the host itself in multi_host, else the network's gateway."""
-    own = site.gateways.get((host.name, network.label))
-    return own.address if own is not None else network.gateway
+    return site.gateways.get((host.name, network.label), network.gateway)
 
 
 def _network(network: Network) -> Plan:
@@ -140,22 +120,12 @@ def _network(network: Network) -> Plan:
     }
 
 
-def _instances(host: Host, guests: list[_Guest], site: _Site) -> list[Plan]:
+def _instances(present: list[Guest]) -> list[Plan]:
     instances: dict[str, Plan] = {}
-    for guest in guests:
+    for guest in present:
         name = guest.instance.name
         entry = instances.setdefault(name, {"name": name, "project": guest.instance.project, "ports": []})
-        entry["ports"].append(
-            {
-                "network": guest.network.label,
-                "device": guest.device,
-                "bridge": guest.network.bridge,
-                "mac": guest.mac,
-                "address": f"{guest.address}/{guest.network.range.prefix}",
-                "gateway": _router(host, guest.network, site),
-                "mtu": guest.network.mtu,
-            }
-        )
+        entry["ports"].append(guest.port())
     return list(instances.values())
 
 
@@ -196,8 +166,8 @@ def _interface(host: Host, network: Network) -> str | None:
 
 def _dnsmasq(host: Host, network: Network, site: _Site) -> Plan:
     subnet = network.range
-    guests = site.by_network.get(network.label, [])
-    local = [guest for guest in guests if not network.multi_host or guest.instance.host == host.name]
+    members = site.by_network.get(network.label, [])
+    local = [guest for guest in members if not network.multi_host or guest.instance.host == host.name]
     options = [{"option": OPTION_ROUTER, "value": _router(host, network, site)}]
     if network.mtu is not None:
         options.append({"option": OPTION_INTERFACE_MTU, "value": str(network.mtu)})
@@ -222,7 +192,7 @@ def _dnsmasq(host: Host, network: Network, site: _Site) -> Plan:
         ],
         "options": options,
         "names": [
-            {"address": guest.address, "hostname": guest.instance.name} for guest in guests if network.multi_host
+            {"address": guest.address, "hostname": guest.instance.name} for guest in members if network.multi_host
         ],
     }
 
