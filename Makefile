@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 LAB ?= lab
-TOPOLOGY ?=
+TOPOLOGY ?= three_hosts
 HOST ?=
 LANES := .venv/bin/python tools/lanes.py
 IN_LAB := tests/lab/novalab
