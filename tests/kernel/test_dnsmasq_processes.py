@@ -16,7 +16,7 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._core import dnsmas
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import dnsmasq as driver
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import programs
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers.dnsmasq import service
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers.dnsmasq import applying, service
 
 for _program in ("dnsmasq", "dhcp_release", "udhcpc", "ip"):
     if programs.find(_program) is None:
@@ -226,7 +226,14 @@ def test_no_domain(host):
     assert lease["hostname"] == "web1" and lease["ip"] == "10.0.0.3"
 
 
-def test_two_networks_each_hear_unicast(host):
+def noted_calls(monkeypatch):
+    """The programs that are called from now on."""
+    calls, run = [], programs.run
+    monkeypatch.setattr(programs, "run", lambda arguments: calls.append(arguments) or run(arguments))
+    return calls
+
+
+def test_networks_each_hear_unicast(host, monkeypatch):
     """A release is unicast: with sockets that are not bound to the interface it reaches any process."""
     subnets = {f"br{n}": f"10.0.{n}" for n in range(4)}
     for name, subnet in subnets.items():
@@ -235,8 +242,10 @@ def test_two_networks_each_hear_unicast(host):
     host.run(*wanted)
     for name, subnet in subnets.items():
         assert host.client(MAC_A, name).address() == f"{subnet}.3"
+    calls = noted_calls(monkeypatch)
     result = host.run(*[{**each, "hosts": []} for each in wanted])
     assert set(result["instances"].values()) == {"reloaded"}
+    assert [call[1] for call in calls] == list(subnets), "a release had to be repeated"
     assert [host.leases(name) for name in subnets] == [[]] * 4
 
 
@@ -256,7 +265,9 @@ def test_new_reservation_is_a_reload(host):
     assert sorted(host.leases()) == [(MAC_A, "10.0.0.3"), (MAC_B, "10.0.0.4")]
 
 
-def test_changed_configuration_is_a_restart_that_keeps_leases(host):
+def test_changed_configuration_is_a_restart_that_keeps_leases(host, monkeypatch):
+    # The first start has to do: the old process is gone, and so are its sockets.
+    monkeypatch.setattr(applying, "RETRY_AFTER", None)
     host.bridge()
     host.run(network())
     pid = host.pid()
@@ -419,9 +430,7 @@ def test_one_process_a_stale_lease_only(host, monkeypatch):
     host.run(network(hosts=hosts))
     for mac in (MAC_A, MAC_B, MAC_C):
         assert host.client(mac).address()
-    calls = []
-    real = programs.run
-    monkeypatch.setattr(programs, "run", lambda arguments: calls.append(arguments) or real(arguments))
+    calls = noted_calls(monkeypatch)
     host.run(network(hosts=hosts[:1]))
     assert [call[1:4] for call in calls] == [("br100", "10.0.0.4", MAC_B), ("br100", "10.0.0.5", MAC_C)]
     assert host.leases() == [(MAC_A, "10.0.0.3")]
@@ -686,6 +695,17 @@ def test_a_half_written_mark_asks_for_a_restart(host):
         pass
     assert host.run(network())["instances"] == {"br100": "restarted"}
     assert host.pid() != pid
+
+
+def test_what_a_killed_writer_left_goes(host):
+    host.bridge()
+    host.run(network())
+    left = [f"{folder}/.new-abc" for folder in (host.paths.folder("br100"), host.paths.run, host.paths.state)]
+    for path in left:
+        with open(path, "w", encoding="ascii") as handle:
+            handle.write("half")
+    host.run(network(domain="other"))
+    assert not any(os.path.exists(path) for path in left)
 
 
 # --- two runs at once ------------------------------------------------------------------------------------------------

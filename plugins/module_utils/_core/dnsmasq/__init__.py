@@ -15,7 +15,7 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-from .comparison import DONE, RELOAD, RESTART, START, STOP, UNCHANGED, Change, Have, compare, stronger, wants_test
+from .comparison import DONE, RELOAD, RESTART, START, STOP, UNCHANGED, Change, Have, compare, wants_test
 from .files import CONF, FILES, HOSTS, UNIT, Paths, render, render_unit, tag, testable, unit_name
 from .lease_file import Lease, leases, stale_leases, without_leases
 from .plan import Instance, parse
@@ -42,7 +42,6 @@ __all__ = [
     "render",
     "render_unit",
     "stale_leases",
-    "stronger",
     "tag",
     "testable",
     "unit_name",

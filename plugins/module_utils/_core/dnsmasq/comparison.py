@@ -16,9 +16,8 @@ from .files import CONF, FILES, HOSTS, NAMES, OPTS
 from .lease_file import Lease
 from .plan import CHECKED_OPTIONS, Instance
 
-#: What a host has to do, from the mildest to the strongest; a stronger one includes a milder one.
+#: What the process of an instance needs.
 UNCHANGED, RELOAD, RESTART, START, STOP = "unchanged", "reload", "restart", "start", "stop"
-_STRENGTH = (UNCHANGED, RELOAD, RESTART, START)
 DONE = {UNCHANGED: "unchanged", RELOAD: "reloaded", RESTART: "restarted", START: "started", STOP: "stopped"}
 
 
@@ -128,8 +127,3 @@ def _count(before: str, after: str, word: str) -> str:
     old, new = set(before.splitlines()), set(after.splitlines())
     counts = ((sign, len(lines)) for sign, lines in (("+", new - old), ("-", old - new)) if lines)
     return ", ".join(f"{sign}{number} {word}{'' if number == 1 else 's'}" for sign, number in counts)
-
-
-def stronger(one: str, other: str) -> str:
-    """The stronger one of two things to do."""
-    return max(one, other, key=_STRENGTH.index)

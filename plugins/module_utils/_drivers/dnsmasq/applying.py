@@ -89,7 +89,6 @@ class Apply:
     def _write_one(self, change: core.Change) -> None:
         name = change.name
         need = core.RELOAD if change.process == core.RELOAD else core.RESTART
-        need = core.stronger(need, self.work.have[name].pending)
         files.write(self.paths.pending(name), need)
         self.step(f"{name}: pending")
         files.make_folder(self.paths.folder(name))
@@ -119,7 +118,7 @@ class Apply:
         for first in range(0, len(names), self.host.at_once):
             failed.update(self._start(names[first : first + self.host.at_once]))
         # Once more: of two networks that exchange their addresses the first one finds its own still in use, and so
-        # does one whose old process is on its way out since an interrupted run.
+        # does one whose old process is on its way out since a run that was killed.
         if failed:
             time.sleep(RETRY_AFTER)
             failed = self._start(list(failed))

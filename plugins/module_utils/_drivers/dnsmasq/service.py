@@ -53,19 +53,32 @@ def stop_processes(paths: core.Paths, names: t.Iterable[str]) -> dict[str, str]:
     """End the processes together: asked first, then forced; the names of those that stay, with the reason."""
     # Kept by number: dnsmasq removes its pid file some time before it lets its sockets go.
     found = ((name, pid_of(paths, name)) for name in names)
-    left = {name: pid for name, pid in found if pid is not None}
+    left = {name: (pid, _start_of(pid)) for name, pid in found if pid is not None}
     for number, patience in ((signal.SIGTERM, STOP_WAIT), (signal.SIGKILL, KILL_WAIT)):
-        for pid in left.values():
+        for pid, _start in left.values():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-        left = _wait_for_end(paths, left, patience)
-    return {name: f"its process {pid} does not end, not even by SIGKILL" for name, pid in left.items()}
+        left = _wait_for_end(left, patience)
+    return {name: f"its process {pid} does not end, not even by SIGKILL" for name, (pid, _start) in left.items()}
 
 
-def _wait_for_end(paths: core.Paths, left: dict[str, int], patience: float) -> dict[str, int]:
+def _start_of(pid: int) -> str | None:
+    """When the process started, which tells it from a later one of that number; None once it has let go of all it had.
+
+    A missing command line is no sign of that: the kernel takes it away before it closes the sockets.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as handle:
+            words = handle.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if not words or words[0] in "ZX" else words[19]
+
+
+def _wait_for_end(left: dict[str, tuple[int, str | None]], patience: float) -> dict[str, tuple[int, str | None]]:
     deadline, pause = time.monotonic() + patience, 0.001
     while True:
-        left = {name: pid for name, pid in left.items() if _runs(paths, name, pid)}
+        left = {name: (pid, start) for name, (pid, start) in left.items() if start and _start_of(pid) == start}
         if not left or time.monotonic() >= deadline:
             return left
         time.sleep(pause)

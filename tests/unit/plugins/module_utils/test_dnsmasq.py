@@ -352,18 +352,6 @@ def test_dnsmasq_is_asked_where_it_is_worth_it(change, running, wants):
     assert core.wants_test(instance, difference) == wants
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "result"),
-    [
-        ("reload", "restart", "restart"),
-        ("restart", "reload", "restart"),
-        ("reload", "unchanged", "reload"),
-    ],
-)
-def test_stronger(one, other, result):
-    assert core.stronger(one, other) == result
-
-
 # --- systemd ---------------------------------------------------------------------------------------------------------
 
 
