@@ -34,7 +34,7 @@ def main() -> None:
                 harness.Case(
                     "three hosts, nothing to do",
                     floor=[ansible, "-i", str(lab.inventory_file), "all", "-m", "ping"],
-                    ours=site.command(),
+                    ours=[harness.Ours("site.yml", site.command())],
                     prepare=surround,
                     by_wall=True,
                     runs=3,
