@@ -32,10 +32,10 @@ def allocate(declaration: Declaration, before: State, now: float) -> State:
     }
     ports = _wanted_ports(declaration)
     vifs = _vifs(ports, before)
-    book = _AddressBook(declaration, derived, before, now)
-    book.keep_and_request(ports)
-    book.host_gateways(ports)
-    book.fill(ports)
+    book = _AddressBook(declaration, derived, ports, before, now)
+    book.keep_and_request()
+    book.host_gateways()
+    book.fill()
     return State(
         projects={name: Project(name) for name in declaration.projects},
         networks=derived,
@@ -120,9 +120,14 @@ def _vifs(ports: _Ports, before: State) -> dict[tuple[str, str], Vif]:
 class _AddressBook:
     """The fixed IPs being decided: `held` maps an address to its record."""
 
-    def __init__(self, declaration: Declaration, derived: dict[str, Network], before: State, now: float) -> None:
+    def __init__(
+        self, declaration: Declaration, derived: dict[str, Network], ports: _Ports, before: State, now: float
+    ) -> None:
         self._declaration = declaration
         self._networks = derived
+        self._ports = ports
+        # The hosts that have a guest on a network, in the order of the declaration.
+        self._in_use = dict.fromkeys((declaration.instances[instance].host, label) for instance, label in ports)
         self._before = before
         self._now = now
         self._ranges = {label: network.range for label, network in derived.items()}
@@ -131,34 +136,32 @@ class _AddressBook:
         self.held: dict[str, FixedIp] = {}
         self._of_port: set[tuple[str, str]] = set()
 
-    def keep_and_request(self, ports: _Ports) -> None:
+    def keep_and_request(self) -> None:
         """Addresses asked for, then those that were held already."""
-        for key, port in ports.items():
+        for key, port in self._ports.items():
             if port.address is not None:
                 self._request(key, port)
         for record in self._before.fixed_ips.values():
             if record.instance is not None:
                 key = (record.instance, record.network)
-                if key in ports and key not in self._of_port:
+                if key in self._ports and key not in self._of_port:
                     self._keep(key, record)
             elif record.host is not None and self._host_stays(record.host, record.network):
                 self._hold(record, f"host {record.host!r} has it as its gateway on network {record.network!r}")
         for record in self._before.fixed_ips.values():
             self._remember(record)
 
-    def host_gateways(self, ports: _Ports) -> None:
+    def host_gateways(self) -> None:
         """In a multi_host network each host with an instance on it needs an address of its own."""
         have = {(record.host, record.network) for record in self.held.values() if record.host is not None}
-        for instance, label in ports:
-            host = self._declaration.instances[instance].host
+        for host, label in self._in_use:
             if self._networks[label].multi_host and (host, label) not in have:
-                have.add((host, label))
                 address = self._take(label, f"the gateway of host {host!r}")
                 self.held[address] = FixedIp(address, label, None, host, None)
 
-    def fill(self, ports: _Ports) -> None:
+    def fill(self) -> None:
         """A free address for every NIC that has none yet."""
-        for key in ports:
+        for key in self._ports:
             if key not in self._of_port:
                 address = self._take(key[1], f"instance {key[0]!r}")
                 self.held[address] = FixedIp(address, key[1], key[0], None, None)
@@ -211,12 +214,7 @@ class _AddressBook:
         network = self._networks.get(label)
         if network is None or not network.multi_host or host not in self._declaration.hosts:
             return False
-        if not self._declaration.settings.teardown_unused_network_gateway:
-            return True
-        return any(
-            instance.host == host and label in _labels(instance, self._declaration)
-            for instance in self._declaration.instances.values()
-        )
+        return not self._declaration.settings.teardown_unused_network_gateway or (host, label) in self._in_use
 
     def _remember(self, record: FixedIp) -> None:
         """An address given back stays known, so that it is the last to be given out again."""
@@ -252,7 +250,3 @@ class _AddressBook:
             else:
                 released.append((record.released_at, number))
         return addressing.Pool(self._ranges[label], unavailable, released)
-
-
-def _labels(instance: DeclaredInstance, declaration: Declaration) -> set[str]:
-    return {label for port in instance.ports for label in _networks_of(port, instance, declaration)}
