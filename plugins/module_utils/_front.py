@@ -11,10 +11,18 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.basic import missing_required_lib
+
 from ._core.errors import NovaError
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
+
+
+def require(module: AnsibleModule, library: str, error: ImportError | None) -> None:
+    """End the module with Ansible's own words where a library could not be imported."""
+    if error is not None:
+        module.fail_json(msg=missing_required_lib(library), exception=str(error))
 
 
 def run(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> None:

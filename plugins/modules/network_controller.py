@@ -103,7 +103,7 @@ actions:
   sample: ["allocate fixed IP 10.0.0.20 of network nova, instance web2"]
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _controller, _front
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import store
 
@@ -124,8 +124,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if store.SQLALCHEMY_IMPORT_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("SQLAlchemy"), exception=str(store.SQLALCHEMY_IMPORT_ERROR))
+    _front.require(module, "SQLAlchemy", store.SQLALCHEMY_IMPORT_ERROR)
     _front.run(module, lambda: _controller.run(module.params, module.check_mode))
 
 

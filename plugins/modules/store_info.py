@@ -68,7 +68,7 @@ document:
   type: str
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front, _store
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import store
 
@@ -88,8 +88,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if store.SQLALCHEMY_IMPORT_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("SQLAlchemy"), exception=str(store.SQLALCHEMY_IMPORT_ERROR))
+    _front.require(module, "SQLAlchemy", store.SQLALCHEMY_IMPORT_ERROR)
     _front.run(module, lambda: _store.info(module.params))
 
 
