@@ -87,6 +87,8 @@ class Watch:
         self._log = f"/run/watch-{time.monotonic_ns()}"
 
     def __enter__(self) -> Watch:
+        # A guest's port gets its IPv6 address a second or two after it was plugged in, and not by a run.
+        wait_for(lambda: not self.host.run(["ip", "-6", "addr", "show", "tentative"]).stdout)
         self.before = self._look()
         self.host.run(
             [
