@@ -21,3 +21,28 @@ requirements:
   - SQLAlchemy 1.4 or newer
   - psycopg (with SQLAlchemy 2) or psycopg2, where the store is in PostgreSQL
 """
+
+    # For modules that change it.
+    AUTHOR = r"""
+options:
+  run:
+    description:
+      - What the history of the store calls this run, such as the number of a pipeline. Default is a word by chance.
+    type: str
+  user:
+    description: Who the history of the store says has changed it. Default is the user of the login.
+    type: str
+"""
+
+    # For modules whose outcome depends on the options of the site.
+    SETTINGS = r"""
+options:
+  settings:
+    description:
+      - Options that hold for the whole site, under nova's names with the prefix V(nova_), as
+        M(tenantnet.nova.network_controller) takes them. They are to be those of the inventory, which the filter
+        P(tenantnet.nova.site_settings#filter) picks out of the variables.
+      - The role P(tenantnet.nova.network_controller#role) documents each of them.
+    type: dict
+    default: {}
+"""
