@@ -9,14 +9,14 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import declaration
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import declaration, settings
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import NovaError
 
 
 def site_settings(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The site-wide options among a host's variables."""
     _check_names(variables, "site")
-    return declaration.select(variables, declaration.SITE_OPTIONS)
+    return settings.select(variables, settings.SITE_OPTIONS)
 
 
 def host_settings(hostvars: t.Mapping[str, t.Any], groups: t.Mapping[str, list[str]]) -> dict[str, t.Any]:
@@ -25,11 +25,11 @@ def host_settings(hostvars: t.Mapping[str, t.Any], groups: t.Mapping[str, list[s
     for node in declaration.NODES:
         for host in groups.get(f"{node}_nodes", []):
             nodes.setdefault(host, []).append(node)
-    settings = {}
+    picked = {}
     for host, does in nodes.items():
         _check_names(hostvars[host], f"host {host}")
-        settings[host] = {"nodes": does, **declaration.select(hostvars[host], declaration.HOST_OPTIONS)}
-    return settings
+        picked[host] = {"nodes": does, **settings.select(hostvars[host], settings.HOST_OPTIONS)}
+    return picked
 
 
 def host_links(hostvars: t.Mapping[str, t.Any], groups: t.Mapping[str, list[str]]) -> dict[str, t.Any]:
@@ -45,7 +45,7 @@ def host_links(hostvars: t.Mapping[str, t.Any], groups: t.Mapping[str, list[str]
 
 def _check_names(variables: t.Iterable[str], owner: str) -> None:
     try:
-        declaration.check_names(variables, owner)
+        settings.check_names(variables, owner)
     except NovaError as error:
         raise AnsibleFilterError(str(error)) from error
 

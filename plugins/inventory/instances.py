@@ -31,10 +31,11 @@ extends_documentation_fragment:
   - constructed
 notes:
   - The variables of an instance are C(ansible_host), its first address; C(nova_project); C(nova_host), the host that it
-    runs on; C(nova_networks), the labels of its networks; and C(nova_ports), for each NIC C(network), C(device),
-    C(bridge), C(mac), C(address) with prefix length, C(gateway) and C(mtu).
-  - The groups of an instance are C(project_NAME), C(network_LABEL) and C(host_NAME). Characters that Ansible does not
-    allow in the name of a group become underscores.
+    runs on; C(nova_networks), the labels of its networks; C(nova_security_groups), the names of its security groups; and
+    C(nova_ports), for each NIC C(network), C(device), C(bridge), C(mac), C(address) and C(address_v6) with prefix length,
+    C(gateway), C(gateway_v6), C(dns), C(vlan) and C(mtu). What a network has not is null.
+  - The groups of an instance are C(project_NAME), C(network_LABEL), C(host_NAME) and C(security_group_PROJECT_NAME).
+    Characters that Ansible does not allow in the name of a group become underscores.
 """
 
 EXAMPLES = r"""
@@ -75,16 +76,18 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         instance = nics[0].instance
         labels = [nic.network.label for nic in nics]
         variables = {
-            "ansible_host": nics[0].address,
+            "ansible_host": nics[0].first_address,
             "nova_project": instance.project,
             "nova_host": instance.host,
             "nova_networks": labels,
             "nova_ports": [nic.port() for nic in nics],
+            "nova_security_groups": list(nics[0].groups),
         }
         self.inventory.add_host(name)
         for key, value in variables.items():
             self.inventory.set_variable(name, key, value)
         groups = [f"project_{instance.project}", f"host_{instance.host}", *(f"network_{label}" for label in labels)]
+        groups += [f"security_group_{instance.project}_{group}" for group in nics[0].groups]
         for group in groups:
             self.inventory.add_child(self.inventory.add_group(self._sanitize_group_name(group)), name)
         strict = self.get_option("strict")

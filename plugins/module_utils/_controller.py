@@ -27,6 +27,8 @@ def run(parameters: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         parameters["projects"],
         parameters["instances"],
         parameters["hosts"],
+        parameters["security_groups"],
+        parameters["floating_ranges"],
     )
     plans: dict[str, plan.Plan] = {}
 

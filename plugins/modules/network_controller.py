@@ -11,8 +11,9 @@ short_description: Reconcile the declared networks and instances with the store,
 description:
   - Takes the whole declaration of a site in one call, allocates what it asks for in one transaction of the store, and
     returns one plan per host for the modules that apply it.
-  - An instance keeps its fixed IPs and MAC addresses for its life. What is no longer declared is removed; its addresses
-    are the last to be given out again.
+  - An instance keeps its fixed IPs and MAC addresses for its life. What the inventory made and no longer declares is
+    removed; its addresses are the last to be given out again. What a command made stays. A removal that would drop
+    something in use is refused with the reason and the names.
   - In check mode the module predicts the very addresses that the real run then gives, and writes nothing, not even an
     absent store.
   - Everything is checked before anything is written. Two runs at once on one store decide one after the other.
@@ -38,27 +39,41 @@ options:
     default: {}
   networks:
     description:
-      - The networks of the site, each with RV(ignore:label), RV(ignore:fixed_range) and further fields of nova's
-        C(network create).
-      - Without it, the V(nova_fixed_range) of O(settings) is the one network. An empty list removes every network.
+      - The networks of the site, each with C(label), C(fixed_range) or C(fixed_range_v6), and further fields of nova's
+        C(network create), as M(tenantnet.nova.network) has them.
+      - Without it, the V(nova_fixed_range) of O(settings) describes the networks. An empty list removes every network that
+        the inventory made.
     type: list
     elements: dict
   projects:
-    description: The projects, by name or as mappings with a C(name).
+    description:
+      - The projects, by name or as mappings with a C(name), and optionally C(network_manager), C(floating_ips) and quotas.
     type: list
     elements: raw
     default: []
   instances:
     description:
-      - The instances, each with C(name), C(project) and C(host), and optionally C(network), C(address) and C(mac), or
-        C(networks) with C(label), C(address) and C(mac) each.
+      - The instances, each with C(name), C(project) and C(host), and optionally C(network), C(address), C(address_v6) and
+        C(mac), or C(networks) with C(label) and these each; C(security_groups); C(floating_ip) and C(floating_pool).
     type: list
     elements: dict
+    default: []
+  security_groups:
+    description:
+      - The security groups, each with C(project) and C(name), and optionally C(subnet_size) or C(subnet), and C(network).
+    type: list
+    elements: dict
+    default: []
+  floating_ranges:
+    description:
+      - The floating IPs, each entry a range or a mapping with C(range), C(pool) and C(interface).
+    type: list
+    elements: raw
     default: []
   hosts:
     description:
       - The hosts by inventory name, each with C(nodes) (what it does, any of V(bridging), V(addressing), V(routing)).
-      - Each may have its own C(nova_flat_interface), C(nova_bridge_interfaces), C(nova_public_interface),
+      - Each may have its own C(nova_flat_interface), C(nova_vlan_interface), C(nova_bridge_interfaces), C(nova_public_interface),
         C(nova_routing_source_ip) and C(nova_my_ip).
       - The filter P(tenantnet.nova.host_settings#filter) picks them from C(hostvars).
     type: dict
@@ -120,6 +135,8 @@ def main() -> None:
             "projects": {"type": "list", "elements": "raw", "default": []},
             "instances": {"type": "list", "elements": "dict", "default": []},
             "hosts": {"type": "dict", "required": True},
+            "security_groups": {"type": "list", "elements": "dict", "default": []},
+            "floating_ranges": {"type": "list", "elements": "raw", "default": []},
             "host_links": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,

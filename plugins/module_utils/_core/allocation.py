@@ -12,241 +12,402 @@ from __future__ import annotations
 
 import typing as t
 
-from . import addressing
-from . import network as networks
-from .declaration import Declaration, DeclaredInstance, DeclaredPort
+from . import addressing, fixed_ips, floating_ips, instances, network, projects, security_groups
+from .declaration import Declaration, Host
 from .errors import InputError
-from .state import FixedIp, Instance, Network, Project, State, Vif
+from .instance_request import ANY, InstanceRequest
+from .instances import Settling
+from .ledger import MemoryLedger
+from .network_request import NetworkRequest
+from .state import FixedIp, FloatingIp, Instance, Network, Project, SecurityGroup, State, Vif
+
+INVENTORY = "inventory"
 
 
 def allocate(declaration: Declaration, before: State, now: float) -> State:
     """The state that the declaration asks for.
 
-    Who holds an address keeps it; an address asked for by name is given first, then the hosts' own gateway
-    addresses, then whatever is free, in the order of the declaration. `now` is the time (seconds since the epoch)
-    at which addresses count as given back. InputError when something does not fit; nothing is half-decided.
+    What the inventory made and no longer declares goes, unless something that stays is using it; what a command made
+    stays. `now` is the time (seconds since the epoch) at which addresses count as given back. InputError when
+    something does not fit; nothing is half-decided.
     """
-    derived = {
-        label: networks.derive(declared, before.networks.get(label), declaration.settings, declaration.hosts)
-        for label, declared in declaration.networks.items()
-    }
-    ports = _wanted_ports(declaration)
-    vifs = _vifs(ports, before)
-    book = _AddressBook(declaration, derived, ports, before, now)
-    book.keep_and_request()
-    book.host_gateways()
-    book.fill()
-    return State(
-        projects={name: Project(name) for name in declaration.projects},
-        networks=derived,
-        instances={
-            name: Instance(name, instance.project, instance.host) for name, instance in declaration.instances.items()
-        },
-        vifs=vifs,
-        fixed_ips=book.held,
-    )
+    return _Allocation(declaration, before, now).run()
 
 
-#: (instance, network) -> what is asked of that NIC
-_Ports = dict[tuple[str, str], DeclaredPort]
-
-
-def _wanted_ports(declaration: Declaration) -> _Ports:
-    wanted: _Ports = {}
-    for instance in declaration.instances.values():
-        for port in instance.ports:
-            for label in _networks_of(port, instance, declaration):
-                wanted[(instance.name, label)] = port
-    return wanted
-
-
-def _networks_of(port: DeclaredPort, instance: DeclaredInstance, declaration: Declaration) -> list[str]:
-    """Labels of the networks that the port is for; an unnamed network is one that the project may use."""
-    usable = [label for label, network in declaration.networks.items() if network.project in (None, instance.project)]
-    if port.network is not None:
-        if port.network not in usable:
-            owner = declaration.networks[port.network].project
-            raise InputError(
-                f"{port.path}: network {port.network!r} belongs to project {owner!r}, "
-                f"but instance {instance.name!r} to {instance.project!r}"
-            )
-        return [port.network]
-    if not usable:
-        raise InputError(f"{port.path}: no declared network may be used by project {instance.project!r}")
-    if port.address is not None:
-        number = addressing.number(port.address)
-        fitting = [label for label in usable if number in declaration.networks[label].range]
-        if not fitting:
-            ranges = ", ".join(f"{label!r} {declaration.networks[label].range.cidr}" for label in usable)
-            raise InputError(f"{port.path}.address: {port.address} lies outside the networks of the project: {ranges}")
-        usable = fitting
-    if port.mac is not None and len(usable) > 1:
-        raise InputError(
-            f"{port.path}.mac: the instance has a NIC on each of {', '.join(map(repr, usable))}; "
-            "name the networks and their MAC addresses under `networks`"
-        )
-    return usable
-
-
-def _vifs(ports: _Ports, before: State) -> dict[tuple[str, str], Vif]:
-    """Each wanted NIC with the MAC address it is given, had before, or derives from its name."""
-    holders: dict[str, tuple[str, str]] = {}
-    for key, port in ports.items():
-        if port.mac is not None:
-            holders[port.mac] = key
-    for key in ports:
-        known = before.vifs.get(key)
-        if known is None or ports[key].mac is not None:
-            continue
-        if known.mac in holders:
-            other = holders[known.mac]
-            raise InputError(
-                f"{ports[other].path}: MAC address {known.mac} is already that of instance {key[0]!r}; choose another"
-            )
-        holders[known.mac] = key
-    mac_of = {key: mac for mac, key in holders.items()}
-    vifs = {}
-    for key in ports:
-        instance, label = key
-        owner = f"{label}/{instance}"
-        mac = mac_of.get(key)
-        if mac is None:
-            mac = addressing.stable_mac(owner, holders)
-            holders[mac] = key
-        vifs[key] = Vif(addressing.stable_uuid(owner), instance, label, mac)
-    return vifs
-
-
-class _AddressBook:
-    """The fixed IPs being decided: `held` maps an address to its record."""
-
-    def __init__(
-        self, declaration: Declaration, derived: dict[str, Network], ports: _Ports, before: State, now: float
-    ) -> None:
-        self._declaration = declaration
-        self._networks = derived
-        self._ports = ports
-        # The hosts that have a guest on a network, in the order of the declaration.
-        self._in_use = dict.fromkeys((declaration.instances[instance].host, label) for instance, label in ports)
+class _Allocation:
+    def __init__(self, declaration: Declaration, before: State, now: float) -> None:
+        self._declared = declaration
         self._before = before
-        self._now = now
-        self._ranges = {label: network.range for label, network in derived.items()}
-        self._reserved = {label: networks.reserved(network) for label, network in derived.items()}
-        self._pools: dict[str, addressing.Pool] = {}
-        self.held: dict[str, FixedIp] = {}
-        self._of_port: set[tuple[str, str]] = set()
+        self._ledger = MemoryLedger(before)
+        self._settings = declaration.settings
+        self._work = Settling(self._ledger, self._settings, now, INVENTORY)
+        self._labels = {label: request for request in declaration.networks for label in request.labels}
 
-    def keep_and_request(self) -> None:
-        """Addresses asked for, then those that were held already."""
-        for key, port in self._ports.items():
-            if port.address is not None:
-                self._request(key, port)
-        for record in self._before.fixed_ips.values():
-            if record.instance is not None:
-                key = (record.instance, record.network)
-                if key in self._ports and key not in self._of_port:
-                    self._keep(key, record)
-            elif record.host is not None and self._host_stays(record.host, record.network):
-                self._hold(record, f"host {record.host!r} has it as its gateway on network {record.network!r}")
-        for record in self._before.fixed_ips.values():
-            self._remember(record)
+    def run(self) -> State:
+        self._projects()
+        self._remove_instances()
+        self._floating_ranges()
+        self._remove_networks()
+        self._networks()
+        self._security_groups()
+        instances.settle(self._work, list(self._declared.instances.values()))
+        self._associate()
+        self._remove_projects()
+        instances.give_up_gateways(self._work, self._declared.hosts)
+        self._network_hosts()
+        return self._ledger.state()
 
-    def host_gateways(self) -> None:
-        """In a multi_host network each host with an instance on it needs an address of its own."""
-        have = {(record.host, record.network) for record in self.held.values() if record.host is not None}
-        for host, label in self._in_use:
-            if self._networks[label].multi_host and (host, label) not in have:
-                address = self._take(label, f"the gateway of host {host!r}")
-                self.held[address] = FixedIp(address, label, None, host, None)
+    # --- projects ---
 
-    def fill(self) -> None:
-        """A free address for every NIC that has none yet."""
-        for key in self._ports:
-            if key not in self._of_port:
-                address = self._take(key[1], f"instance {key[0]!r}")
-                self.held[address] = FixedIp(address, key[1], key[0], None, None)
+    def _projects(self) -> None:
+        for declared in self._declared.projects.values():
+            old = self._ledger.get(Project, declared.project.name)
+            row = declared.project._replace(origin=old.origin if old else INVENTORY)
+            if row != old:
+                self._ledger.put(row)
 
-    def _request(self, key: tuple[str, str], port: DeclaredPort) -> None:
-        address = t.cast(str, port.address)
-        network = self._networks[key[1]]
-        number = addressing.number(address)
-        if number not in self._ranges[key[1]]:
-            raise InputError(
-                f"{port.path}.address: {address} lies outside network {network.label!r} {network.cidr}; "
-                "choose an address inside it"
-            )
-        if number in self._reserved[key[1]]:
-            raise InputError(
-                f"{port.path}.address: {address} is reserved in network {network.label!r} {network.cidr} "
-                f"(network, gateway {network.gateway}, DHCP server {network.dhcp_server}, first host address and "
-                "broadcast are); choose another"
-            )
-        self.held[address] = FixedIp(address, key[1], key[0], None, None)
-        self._of_port.add(key)
-
-    def _keep(self, key: tuple[str, str], record: FixedIp) -> None:
-        """An address is kept for the instance's life; what would take it away is refused."""
-        self._hold(record, f"instance {key[0]!r} holds it on network {key[1]!r}")
-        self._of_port.add(key)
-
-    def _hold(self, record: FixedIp, holder: str) -> None:
-        taker = self.held.get(record.address)
-        if taker is not None:
-            raise InputError(
-                f"instance {taker.instance!r}: address {record.address} is already taken: {holder}; choose another"
-            )
-        network = self._networks[record.network]
-        number = addressing.number(record.address)
-        if number not in self._ranges[record.network]:
-            raise InputError(
-                f"network {network.label!r}: the range {network.cidr} would leave out {record.address}, and {holder}; "
-                "keep the range, or remove what holds the address first"
-            )
-        if number in self._reserved[record.network]:
-            raise InputError(
-                f"network {network.label!r}: {record.address} would become reserved (gateway {network.gateway}, "
-                f"DHCP server {network.dhcp_server}), but {holder}; choose another gateway"
-            )
-        self.held[record.address] = record
-
-    def _host_stays(self, host: str, label: str) -> bool:
-        """nova kept a host's gateway while the network lives, unless told to tear unused ones down."""
-        network = self._networks.get(label)
-        if network is None or not network.multi_host or host not in self._declaration.hosts:
-            return False
-        return not self._declaration.settings.teardown_unused_network_gateway or (host, label) in self._in_use
-
-    def _remember(self, record: FixedIp) -> None:
-        """An address given back stays known, so that it is the last to be given out again."""
-        if record.address in self.held or record.network not in self._networks:
-            return
-        if addressing.number(record.address) not in self._ranges[record.network]:
-            return
-        released_at = self._now if record.released_at is None else record.released_at
-        self.held[record.address] = FixedIp(record.address, record.network, None, None, released_at)
-
-    def _take(self, label: str, taker: str) -> str:
-        """The next free address of the network; the records of released ones are replaced by the caller."""
-        if label not in self._pools:
-            self._pools[label] = self._pool(label)
-        number = self._pools[label].take()
-        if number is None:
-            network = self._networks[label]
-            raise InputError(
-                f"network {label!r} {network.cidr} has no free address left for {taker}; "
-                "remove an instance or declare a larger network"
-            )
-        return addressing.text(number)
-
-    def _pool(self, label: str) -> addressing.Pool:
-        unavailable = set(self._reserved[label])
-        released = []
-        for record in self.held.values():
-            if record.network != label:
+    def _remove_projects(self) -> None:
+        """After all else of theirs: what is left of an undeclared project was made by command."""
+        for name, project in self._before.projects.items():
+            if project.origin != INVENTORY or name in self._declared.projects:
                 continue
-            number = addressing.number(record.address)
-            if record.released_at is None:
-                unavailable.add(number)
+            for row in self._ledger.where(FloatingIp, project=name):
+                if row.allocated_by == INVENTORY and row.fixed_address is None:
+                    floating_ips.release(self._ledger, row.address)
+            left = [
+                ("instance", [row.name for row in self._ledger.where(Instance, project=name)]),
+                ("security group", [row.name for row in self._ledger.where(SecurityGroup, project=name)]),
+                ("floating IP", [row.address for row in self._ledger.where(FloatingIp, project=name)]),
+            ]
+            for kind, names in left:
+                if names:
+                    raise InputError(
+                        f"project {name!r} is no longer declared, but still has {projects.names(kind, names)}; "
+                        "remove them first, or declare the project again"
+                    )
+            for found in self._ledger.where(Network, project=name):
+                projects.disassociate(self._ledger, found)
+            self._ledger.drop(project)
+
+    # --- networks ---
+
+    def _networks(self) -> None:
+        """Declared ones as they are declared now; what would cut somebody off is refused."""
+        existing = self._before.networks
+        staying = [row for row in existing.values() if row.origin != INVENTORY or row.label in self._labels]
+        for request in self._declared.networks:
+            if request.project is not None:
+                projects.known(self._ledger, request.project, f"{request.path}.project")
+        for created in network.declare(self._declared.networks, self._settings, existing, staying):
+            row = self._with_project(created, existing.get(created.label))
+            if row.project is not None:
+                why = f"network {row.label!r} is declared for project {row.project!r}"
+                self._leave(row.label, why, "declare it for the project that uses it", row.project)
+            if row != existing.get(created.label):
+                self._ledger.put(row)
+        gone = set(self._gone)
+        staying_ips = [address for address in sorted(self._ledger.all(FloatingIp)) if address not in gone]
+        floating_ips.check_outside_networks(self._ledger, staying_ips, "nova_floating_ranges")
+        self._reservations()
+        for label in self._labels:
+            old = existing.get(label)
+            if old is not None:
+                self._check_holders(old, t.cast(Network, self._ledger.get(Network, label)))
+        self._check_network_quotas()
+
+    def _with_project(self, created: Network, old: Network | None) -> Network:
+        """A project that took the network at its need, or by command, keeps it where none is declared."""
+        if created.project is not None or old is None or old.project is None or old.project_origin == INVENTORY:
+            return created
+        if old.manager != created.manager:
+            return created
+        return created._replace(project=old.project, project_origin=old.project_origin)
+
+    def _check_network_quotas(self) -> None:
+        for name in {request.project for request in self._declared.networks if request.project is not None}:
+            project = t.cast(Project, self._ledger.get(Project, name))
+            used = sum(row.project == name for row in self._before.networks.values())
+            now = len(self._ledger.where(Network, project=name))
+            projects.check_quota(project, "networks", self._settings, used, now - used)
+
+    def _check_holders(self, old: Network, new: Network) -> None:
+        """Who holds an address keeps it; so a range that leaves it out, or takes it for itself, is refused."""
+        same = all(
+            getattr(old, name) == getattr(new, name)
+            for name in ("cidr", "cidr_v6", "gateway", "dhcp_server", "vpn_private_address", "gateway_v6")
+        )
+        if same:
+            return
+        for row in self._ledger.where(FixedIp, network=new.label):
+            version, number = addressing.order(row.address)
+            subnet = new.range if version == 4 else new.range_v6
+            if row.instance is not None:
+                holder = f"instance {row.instance!r} holds it"
+            elif row.host is not None:
+                holder = f"host {row.host!r} has it as its gateway"
             else:
-                released.append((record.released_at, number))
-        return addressing.Pool(self._ranges[label], unavailable, released)
+                if subnet is None or number not in subnet:
+                    self._ledger.drop(row)
+                continue
+            declared = self._declared.instances.get(row.instance or "")
+            if declared is not None and _asks_anew(declared, row):
+                floating_ips.instance_gone(self._ledger, [row.address])
+                self._ledger.drop(row)
+                continue
+            if subnet is None or number not in subnet:
+                raise InputError(
+                    f"network {new.label!r}: the range {new.ranges} would leave out {row.address}, and {holder}; "
+                    "keep the range, or remove what holds the address first"
+                )
+            if number in network.own_numbers(new, version):
+                raise InputError(
+                    f"network {new.label!r}: {row.address} would become reserved (gateway {new.gateway}, "
+                    f"DHCP server {new.dhcp_server}), but {holder}; choose another gateway"
+                )
+
+    def _reservations(self) -> None:
+        """Addresses that the inventory keeps out of the pool."""
+        wanted: dict[str, str] = {}
+        for request in self._declared.networks:
+            for first, last, version in request.reserved:
+                for number in range(first, last + 1):
+                    address = addressing.text(number) if version == 4 else addressing.text_v6(number)
+                    wanted[address] = request.label
+        for row in self._before.fixed_ips.values():
+            if row.reserved_by == INVENTORY and row.address not in wanted and self._ledger.get(FixedIp, row.address):
+                fixed_ips.lift(self._ledger, t.cast(FixedIp, self._ledger.get(FixedIp, row.address)))
+        for address, label in wanted.items():
+            old = self._ledger.get(FixedIp, address)
+            if old is None:
+                self._ledger.put(FixedIp(address, addressing.version(address), label, reserved_by=INVENTORY))
+            elif old.reserved_by is None:
+                self._ledger.put(old._replace(reserved_by=INVENTORY))
+
+    def _remove_networks(self) -> None:
+        """Before others take their ranges. Refused while somebody stays on one."""
+        for label, row in self._before.networks.items():
+            if row.origin != INVENTORY or label in self._labels:
+                continue
+            self._leave(label, f"network {label!r} is no longer declared", "declare the network again")
+            for group in self._ledger.where(SecurityGroup, network=label):
+                if group.origin != INVENTORY:
+                    raise InputError(
+                        f"network {label!r} is no longer declared, but it holds the subnet of security group "
+                        f"{group.name!r} of project {group.project!r}; delete the group first, or declare the "
+                        f"network again"
+                    )
+                self._ledger.put(group._replace(network=None, subnet=None))
+            for held in self._ledger.where(FixedIp, network=label):
+                self._ledger.drop(held)
+            self._ledger.drop(row)
+
+    def _leave(self, label: str, why: str, remedy: str, project: str | None = None) -> None:
+        """Take the NICs off a network of those that name others now; refused where somebody would lose one by this.
+
+        `project` may stay.
+        """
+        left = []
+        for vif in self._ledger.where(Vif, network=label):
+            owner = t.cast(Instance, self._ledger.get(Instance, vif.instance))
+            request = self._declared.instances.get(vif.instance)
+            if owner.project == project:
+                continue
+            if request is None or any(port.network in (None, label) for port in request.ports):
+                left.append(vif.instance)
+            else:
+                instances.remove_vif(self._work, vif)
+        if left:
+            raise InputError(
+                f"{why}, but {projects.names('instance', left)} still use{'s' if len(left) == 1 else ''} it; "
+                f"remove them first, or {remedy}"
+            )
+
+    def _network_hosts(self) -> None:
+        """The one host that serves a single-host network; of a VLAN network from the moment a project has it."""
+        for label, row in self._ledger.all(Network).copy().items():
+            request = self._labels.get(label)
+            host = self._network_host(row, request)
+            if host != row.host:
+                self._ledger.put(row._replace(host=host))
+
+    def _network_host(self, row: Network, request: NetworkRequest | None) -> str | None:
+        """As asked for, else as before, else the first that can."""
+        if row.multi_host or row.manager == "flat" or (row.manager == "vlan" and row.project is None):
+            return None
+        asked = (request.host if request else None) or self._settings.network_host
+        if asked is not None:
+            return asked
+        able = [host.name for host in self._declared.hosts.values() if _can_serve(host)]
+        if row.host in able:
+            return row.host
+        if not able:
+            path = request.path if request else f"network {row.label!r}"
+            raise InputError(
+                f"{path}: no host is both an addressing and a routing node, so nobody can serve the network; "
+                "put a host into both groups, name one as host, or set multi_host"
+            )
+        return able[0]
+
+    # --- security groups ---
+
+    def _security_groups(self) -> None:
+        for key, group in self._before.security_groups.items():
+            if group.origin == INVENTORY and key not in self._declared.security_groups:
+                self._remove_group(group)
+        for declared in self._declared.security_groups.values():
+            security_groups.create(
+                self._ledger,
+                self._settings,
+                security_groups.Request(
+                    declared.path,
+                    declared.project,
+                    declared.name,
+                    declared.network,
+                    declared.subnet,
+                    declared.subnet_size,
+                ),
+                INVENTORY,
+            )
+
+    def _remove_group(self, group: SecurityGroup) -> None:
+        """Members that are declared without the group lose it by that; others are still using it."""
+        for membership in security_groups.members(self._ledger, group):
+            request = self._declared.instances.get(membership.instance)
+            if request is not None and group.name not in request.security_groups:
+                self._ledger.drop(membership)
+        security_groups.delete(self._ledger, group, "is no longer declared")
+
+    # --- instances ---
+
+    def _remove_instances(self) -> None:
+        for name, row in self._before.instances.items():
+            if row.origin == INVENTORY and name not in self._declared.instances:
+                instances.remove(self._work, row)
+
+    # --- floating IPs ---
+
+    def _floating_ranges(self) -> None:
+        wanted = {
+            address: FloatingIp(address, pool.pool, pool.interface)
+            for pool in self._declared.floating_ranges
+            for address in pool.addresses
+        }
+        gone = [
+            row.address
+            for row in self._before.floating_ips.values()
+            if row.origin == INVENTORY and row.address not in wanted
+        ]
+        self._gone = gone
+        for address, row in wanted.items():
+            old = self._ledger.get(FloatingIp, address)
+            if old is None:
+                self._ledger.put(row)
+            elif (old.pool, old.interface) != (row.pool, row.interface):
+                self._ledger.put(old._replace(pool=row.pool, interface=row.interface))
+
+    def _associate(self) -> None:
+        """Allocate and associate as declared; what the inventory once did and declares no longer is undone."""
+        wanted = self._wanted_associations()
+        kept = {address for declared in self._declared.projects.values() for address in declared.floating_ips}
+        by_any = self._floating_by_choice()
+        for row in self._ledger.where(FloatingIp, associated_by=INVENTORY):
+            if row.address in wanted or row.address in by_any or row.auto_assigned:
+                continue
+            floating_ips.disassociate(self._ledger, row.address)
+        for row in self._ledger.where(FloatingIp, allocated_by=INVENTORY, fixed_address=None):
+            if row.address not in wanted and row.address not in kept:
+                floating_ips.release(self._ledger, row.address)
+        self._allocate_declared(wanted)
+        served = set(by_any.values())
+        for request in self._declared.instances.values():
+            if request.floating_ip == ANY and request.name not in served:
+                self._associate_any(request)
+            elif self._settings.auto_assign_floating_ip and request.floating_ip is None:
+                self._auto_assign(request)
+        self._remove_floating()
+
+    def _wanted_associations(self) -> dict[str, InstanceRequest]:
+        wanted: dict[str, InstanceRequest] = {}
+        for request in self._declared.instances.values():
+            if request.floating_ip not in (None, ANY):
+                address = request.floating_ip
+                if address in wanted:
+                    raise InputError(
+                        f"{request.path}.floating_ip: {address} already leads to instance {wanted[address].name!r}"
+                    )
+                wanted[address] = request
+        return wanted
+
+    def _floating_by_choice(self) -> dict[str, str]:
+        """The floating IPs of instances that asked for any and have one already: by address, the instance."""
+        found: dict[str, str] = {}
+        for row in self._ledger.where(FloatingIp, associated_by=INVENTORY):
+            if row.auto_assigned:
+                continue
+            held = self._ledger.get(FixedIp, t.cast(str, row.fixed_address))
+            request = self._declared.instances.get((held and held.instance) or "")
+            if request is not None and request.floating_ip == ANY and request.name not in found.values():
+                if request.floating_pool in (None, row.pool):
+                    found[row.address] = request.name
+        return found
+
+    def _allocate_declared(self, wanted: dict[str, InstanceRequest]) -> None:
+        owners = {
+            address: (declared.project.name, declared.path)
+            for declared in self._declared.projects.values()
+            for address in declared.floating_ips
+        }
+        owners.update({address: (request.project, request.path) for address, request in wanted.items()})
+        for address, (project, path) in owners.items():
+            row = self._ledger.get(FloatingIp, address)
+            if row is None:
+                raise InputError(f"{path}: {address} is no floating IP; declare its range in nova_floating_ranges")
+            if row.project is None:
+                self._allocate(project, row.pool, address)
+            elif row.project != project:
+                raise InputError(f"{path}: floating IP {address} belongs to project {row.project!r}, not {project!r}")
+        for address, request in wanted.items():
+            target = floating_ips.fixed_address_of(self._ledger, request.name, version=addressing.version(address))
+            floating_ips.associate(self._ledger, address, target, by=INVENTORY)
+
+    def _allocate(self, project: str, pool: str, address: str | None = None) -> FloatingIp:
+        row = projects.known(self._ledger, project, "project")
+        quota = projects.quota(row, "floating_ips", self._settings)
+        return floating_ips.allocate(self._ledger, project, pool, quota, INVENTORY, address=address)
+
+    def _associate_any(self, request: InstanceRequest) -> None:
+        pool = request.floating_pool or self._settings.default_floating_pool
+        row = self._allocate(request.project, pool)
+        target = floating_ips.fixed_address_of(self._ledger, request.name, version=addressing.version(row.address))
+        floating_ips.associate(self._ledger, row.address, target, by=INVENTORY)
+
+    def _auto_assign(self, request: InstanceRequest) -> None:
+        pool = request.floating_pool or self._settings.default_floating_pool
+        floating_ips.auto_assign(self._ledger, request.name, request.project, pool, INVENTORY)
+
+    def _remove_floating(self) -> None:
+        """Ranges that are no longer declared, after all that this run gives back."""
+        left = [row for row in (self._ledger.get(FloatingIp, address) for address in self._gone) if row is not None]
+        used = [row for row in left if row.project is not None]
+        if used:
+            owners = ", ".join(f"{row.address} (project {row.project!r})" for row in used[:5])
+            more = f" and {len(used) - 5} more" if len(used) > 5 else ""
+            raise InputError(
+                f"nova_floating_ranges: floating IPs that are no longer declared are allocated: {owners}{more}; "
+                "release them first, or declare their range again"
+            )
+        for row in left:
+            self._ledger.drop(row)
+
+
+def _can_serve(host: Host) -> bool:
+    return {"addressing", "routing"} <= set(host.nodes)
+
+
+def _asks_anew(request: InstanceRequest, row: FixedIp) -> bool:
+    """Whether the instance asks for another address on that network, so that it gives this one back anyway."""
+    for port in request.ports:
+        asked = port.asked(row.version)
+        if port.network in (None, row.network) and asked is not None and asked != row.address:
+            return True
+    return False

@@ -10,129 +10,20 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-import difflib
 import typing as t
 
-from . import addressing, naming
+from . import addressing, floating_ips, instance_request, naming, network_request
+from . import settings as site_options
 from .errors import InputError
 from .fields import Fields, items, text
-
-#: The managers that can be declared, in nova's words without `Manager`.
-MANAGERS = ("flatdhcp",)
+from .instance_request import InstanceRequest
+from .network_request import NetworkRequest
+from .projects import DEFAULT_GROUP, unknown
+from .settings import GREATEST_COUNT, UNLIMITED, Settings
+from .state import Project
 
 #: Groups of hosts by what the host does: nova's node names.
 NODES = ("bridging", "addressing", "routing")
-
-#: Variables that hold for the whole site.
-SITE_OPTIONS = (
-    "nova_dhcp_domain",
-    "nova_dhcp_lease_time",
-    "nova_dmz_cidr",
-    "nova_dns_server",
-    "nova_dnsmasq_config_file",
-    "nova_fixed_range",
-    "nova_flat_network_bridge",
-    "nova_flat_network_dns",
-    "nova_force_snat_range",
-    "nova_gateway",
-    "nova_multi_host",
-    "nova_network_device_mtu",
-    "nova_network_host",
-    "nova_network_label",
-    "nova_network_manager",
-    "nova_teardown_unused_network_gateway",
-    "nova_use_network_dns_servers",
-)
-
-#: Variables that each host may have its own value of.
-HOST_OPTIONS = (
-    "nova_bridge_interfaces",
-    "nova_flat_interface",
-    "nova_my_ip",
-    "nova_public_interface",
-    "nova_routing_source_ip",
-)
-
-#: Variables that the roles read beside these.
-OTHER_OPTIONS = (
-    "nova_instances",
-    "nova_manage_packages",
-    "nova_networks",
-    "nova_projects",
-    "nova_run",
-    "nova_state_url",
-    "nova_user",
-)
-
-LEAST_MTU, GREATEST_MTU = 68, 65535
-DEFAULT_LEASE_TIME = 86400
-
-
-def select(variables: t.Mapping[str, t.Any], options: tuple[str, ...]) -> dict[str, t.Any]:
-    """The values of those options that are set."""
-    return {name: variables[name] for name in options if name in variables}
-
-
-def check_names(variables: t.Iterable[str], owner: str) -> None:
-    """Ansible takes a misspelt variable for one of nobody's; refuse what is nearly, but not quite, one of ours."""
-    known = SITE_OPTIONS + HOST_OPTIONS + OTHER_OPTIONS
-    for name in variables:
-        if name.startswith("nova_") and name not in known:
-            near = difflib.get_close_matches(name, known, 1, 0.85)
-            if near:
-                raise InputError(f"{owner}: {name!r} is no known variable; {near[0]!r} is. Rename or remove it")
-
-
-class Settings(t.NamedTuple):
-    """Options that hold for the whole site, under nova's names. Times in seconds."""
-
-    network_manager: str
-    multi_host: bool
-    network_host: str | None
-    teardown_unused_network_gateway: bool
-    dhcp_domain: str
-    dhcp_lease_time: int
-    dns_server: tuple[str, ...]
-    use_network_dns_servers: bool
-    dnsmasq_config_file: str | None
-    dmz_cidr: tuple[str, ...]
-    force_snat_range: tuple[str, ...]
-
-
-class DeclaredNetwork(t.NamedTuple):
-    """A network as asked for; None where a field is to be derived."""
-
-    path: str
-    label: str
-    manager: str
-    range: addressing.Range
-    bridge: str
-    bridge_interface: str | None
-    gateway: str | None
-    dhcp_server: str | None
-    dns1: str | None
-    dns2: str | None
-    mtu: int | None
-    multi_host: bool
-    host: str | None
-    project: str | None
-
-
-class DeclaredPort(t.NamedTuple):
-    """One NIC of an instance: network None means all networks that the project may use."""
-
-    path: str
-    network: str | None
-    address: str | None
-    mac: str | None
-
-
-class DeclaredInstance(t.NamedTuple):
-    path: str
-    name: str
-    project: str
-    host: str
-    ports: tuple[DeclaredPort, ...]
 
 
 class Host(t.NamedTuple):
@@ -141,16 +32,47 @@ class Host(t.NamedTuple):
     name: str
     nodes: tuple[str, ...]
     flat_interface: str | None
+    vlan_interface: str | None
     bridge_interfaces: dict[str, str]
     public_interface: str | None
     routing_source_ip: str | None
 
 
+class DeclaredProject(t.NamedTuple):
+    """`floating_ips` are addresses that the project shall have."""
+
+    path: str
+    project: Project
+    floating_ips: tuple[str, ...]
+
+
+class DeclaredGroup(t.NamedTuple):
+    """`subnet` as asked for, or `subnet_size` addresses anywhere, in `network` or the project's first one."""
+
+    path: str
+    project: str
+    name: str
+    network: str | None
+    subnet: addressing.Range | None
+    subnet_size: int | None
+
+
+class DeclaredPool(t.NamedTuple):
+    """Floating IPs of one pool, one by one."""
+
+    path: str
+    pool: str
+    interface: str | None
+    addresses: tuple[str, ...]
+
+
 class Declaration(t.NamedTuple):
     settings: Settings
-    networks: dict[str, DeclaredNetwork]
-    projects: tuple[str, ...]
-    instances: dict[str, DeclaredInstance]
+    networks: tuple[NetworkRequest, ...]
+    projects: dict[str, DeclaredProject]
+    security_groups: dict[tuple[str, str], DeclaredGroup]
+    floating_ranges: tuple[DeclaredPool, ...]
+    instances: dict[str, InstanceRequest]
     hosts: dict[str, Host]
 
 
@@ -160,254 +82,186 @@ def parse(
     projects: list[t.Any],
     instances: list[t.Any],
     hosts: dict[str, t.Any],
+    security_groups: t.Sequence[t.Any] = (),
+    floating_ranges: t.Sequence[t.Any] = (),
 ) -> Declaration:
     """Read the whole declaration; the paths in messages are the names of the variables.
 
-    `networks` None stands for nova's own form: one network described by the settings alone.
+    `networks` None stands for nova's own form: networks described by the settings alone.
     """
     site = Fields(settings, "nova")
-    defaults = _Defaults(site)
-    read = _settings(site)
-    entries = [("nova", defaults.whole_range())] if networks is None else items(networks, "nova_networks")
-    known_hosts = _hosts(hosts)
-    declared = _networks(entries, read, defaults)
-    names = _projects(projects)
+    site.path = ""
+    read = site_options.read(site)
+    whole = _whole(site)
     site.done()
-    _check_networks(declared, names, known_hosts, read)
-    guests = _instances(instances)
-    _check_instances(guests, declared, names, known_hosts)
-    return Declaration(read, declared, names, guests, known_hosts)
-
-
-class _Defaults:
-    """Settings that only stand in for what a network leaves out."""
-
-    def __init__(self, site: Fields) -> None:
-        site.path = ""
-        self._site = site
-        self.fixed_range = site.raw("nova_fixed_range")
-        self.bridge = site.optional_interface("nova_flat_network_bridge")
-        self.dns1 = site.optional_address("nova_flat_network_dns")
-        self.gateway = site.optional_address("nova_gateway")
-        self.mtu = site.optional_integer("nova_network_device_mtu", LEAST_MTU, GREATEST_MTU)
-        self.label = site.text("nova_network_label", "nova")
-
-    def whole_range(self) -> dict[str, t.Any]:
-        if self.fixed_range is None:
+    if networks is None:
+        entries = [("nova", whole)] if whole else []
+        if not entries:
             raise InputError(
                 "no network is declared: set nova_fixed_range for one network, or list networks in nova_networks "
                 "(an empty list removes every network)"
             )
-        fixed_range = addressing.network(self.fixed_range, "nova_fixed_range").cidr
-        return {"label": self.label, "fixed_range": fixed_range, "gateway": self.gateway}
-
-
-def _settings(site: Fields) -> Settings:
-    manager = _manager(site.text("nova_network_manager", "flatdhcp"), "nova_network_manager")
-    domain = site.raw("nova_dhcp_domain")
-    return Settings(
-        network_manager=manager,
-        multi_host=site.boolean("nova_multi_host", False),
-        network_host=site.optional_text("nova_network_host"),
-        teardown_unused_network_gateway=site.boolean("nova_teardown_unused_network_gateway", False),
-        dhcp_domain="novalocal" if domain is None else _domain(domain, "nova_dhcp_domain"),
-        dhcp_lease_time=site.integer("nova_dhcp_lease_time", DEFAULT_LEASE_TIME, 120, 2**31 - 1),
-        dns_server=site.addresses("nova_dns_server"),
-        use_network_dns_servers=site.boolean("nova_use_network_dns_servers", False),
-        dnsmasq_config_file=site.optional_text("nova_dnsmasq_config_file"),
-        dmz_cidr=site.networks("nova_dmz_cidr"),
-        force_snat_range=site.networks("nova_force_snat_range"),
+    else:
+        entries = items(networks, "nova_networks")
+    known_hosts = _hosts(hosts)
+    requests = _networks(entries, read, known_hosts)
+    if read.network_host is not None and read.network_host not in known_hosts:
+        raise InputError(unknown("nova_network_host", read.network_host, "host", known_hosts))
+    return Declaration(
+        read,
+        requests,
+        _projects(projects),
+        _groups(security_groups),
+        _pools(floating_ranges, read),
+        _instances(instances, known_hosts),
+        known_hosts,
     )
 
 
-def _manager(value: str, path: str) -> str:
-    """nova's class names (`nova.network.manager.FlatDHCPManager`) are understood beside the short ones."""
-    short = value.rsplit(".", 1)[-1].lower()
-    short = short[: -len("manager")] if short.endswith("manager") else short
-    if short not in MANAGERS:
-        raise InputError(f"{path}: {value!r} is not a network manager; known: {', '.join(MANAGERS)}")
-    return short
+def _whole(site: Fields) -> dict[str, t.Any]:
+    """The networks that the settings alone describe, as an entry of nova_networks; empty where they name no range."""
+    v4, v6 = site.optional_network("nova_fixed_range"), site.optional_network_v6("nova_fixed_range_v6")
+    entry = {
+        "label": site.text("nova_network_label", "nova"),
+        "fixed_range": v4 and v4.cidr,
+        "fixed_range_v6": v6 and v6.cidr,
+        "num_networks": site.optional_integer("nova_num_networks", 1, GREATEST_COUNT),
+        "gateway": site.optional_address("nova_gateway"),
+        "gateway_v6": site.optional_address_v6("nova_gateway_v6"),
+    }
+    return entry if v4 or v6 else {}
 
 
-def _domain(value: t.Any, path: str) -> str:
-    if value == "":
-        return ""
-    for part in text(value, path).split("."):
-        naming.host_name(part, path)
-    return t.cast(str, value)
-
-
-def _networks(entries: list[tuple[str, t.Any]], settings: Settings, defaults: _Defaults) -> dict[str, DeclaredNetwork]:
-    declared: dict[str, DeclaredNetwork] = {}
+def _networks(entries: list[tuple[str, t.Any]], read: Settings, hosts: dict[str, Host]) -> tuple[NetworkRequest, ...]:
+    requests = []
+    labels: dict[str, str] = {}
     for path, value in entries:
-        network = _network(Fields(value, path), settings, defaults)
-        if network.label in declared:
-            raise InputError(
-                f"{path}: network {network.label!r} is declared twice, first as {declared[network.label].path}; "
-                "labels are unique"
-            )
-        declared[network.label] = network
-    return declared
+        request = network_request.read(Fields(value, path), read)
+        for label in request.labels:
+            if label in labels:
+                raise InputError(
+                    f"{path}: network {label!r} is declared twice, first as {labels[label]}; labels are unique"
+                )
+            labels[label] = request.path
+        if request.host is not None and request.host not in hosts:
+            raise InputError(unknown(f"{request.path}.host", request.host, "host", hosts))
+        requests.append(request)
+    return tuple(requests)
 
 
-def _network(fields: Fields, settings: Settings, defaults: _Defaults) -> DeclaredNetwork:
-    label = fields.text("label")
-    fields.path = f"{fields.path} ({label})"
-    manager = fields.optional_text("manager")
-    bridge = fields.optional_interface("bridge") or defaults.bridge
-    if bridge is None:
-        raise InputError(f"{fields.where('bridge')} is required: name it here or as nova_flat_network_bridge")
-    network = DeclaredNetwork(
-        path=fields.path,
-        label=label,
-        manager=settings.network_manager if manager is None else _manager(manager, fields.where("manager")),
-        range=fields.network("fixed_range"),
-        bridge=bridge,
-        bridge_interface=fields.optional_interface("bridge_interface"),
-        gateway=fields.optional_address("gateway"),
-        dhcp_server=fields.optional_address("dhcp_server"),
-        dns1=fields.optional_address("dns1") or defaults.dns1,
-        dns2=fields.optional_address("dns2"),
-        mtu=fields.optional_integer("mtu", LEAST_MTU, GREATEST_MTU) or defaults.mtu,
-        multi_host=fields.boolean("multi_host", settings.multi_host),
-        host=fields.optional_text("host"),
-        project=fields.optional_text("project"),
-    )
-    fields.done()
-    _check_range(network)
-    return network
-
-
-def _check_range(network: DeclaredNetwork) -> None:
-    subnet = network.range
-    if subnet.prefix > addressing.SMALLEST_PREFIX:
-        raise InputError(
-            f"{network.path}: range {subnet.cidr} is too small; a network needs at least "
-            f"4 addresses (/{addressing.SMALLEST_PREFIX}): its own, a gateway, a guest and the broadcast"
-        )
-    for name in ("gateway", "dhcp_server"):
-        value = getattr(network, name)
-        if value is None:
-            continue
-        if addressing.number(value) not in subnet:
-            raise InputError(f"{network.path}.{name}: {value} lies outside the network's range {subnet.cidr}")
-        if addressing.number(value) in (subnet.first, subnet.last):
-            raise InputError(
-                f"{network.path}.{name}: {value} is the network or broadcast address of {subnet.cidr}; "
-                "choose a host address"
-            )
-
-
-def _check_networks(
-    networks: dict[str, DeclaredNetwork], projects: tuple[str, ...], hosts: dict[str, Host], settings: Settings
-) -> None:
-    ordered = sorted(networks.values(), key=lambda network: network.range)
-    for lower, upper in zip(ordered, ordered[1:]):
-        if lower.range.overlaps(upper.range):
-            raise InputError(
-                f"network {upper.range.cidr} ({upper.label!r}) overlaps network {lower.label!r} "
-                f"{lower.range.cidr}; give each network a range of its own"
-            )
-    bridges: dict[str, str] = {}
-    for network in networks.values():
-        if network.bridge in bridges:
-            raise InputError(
-                f"{network.path}.bridge: {network.bridge!r} already belongs to network {bridges[network.bridge]!r}; "
-                "each network needs a bridge of its own"
-            )
-        bridges[network.bridge] = network.label
-        if network.project is not None and network.project not in projects:
-            raise InputError(_unknown(f"{network.path}.project", network.project, "project", projects))
-        if network.host is not None and network.host not in hosts:
-            raise InputError(_unknown(f"{network.path}.host", network.host, "host", hosts))
-    if settings.network_host is not None and settings.network_host not in hosts:
-        raise InputError(_unknown("nova_network_host", settings.network_host, "host", hosts))
-
-
-def _projects(projects: list[t.Any]) -> tuple[str, ...]:
-    names: list[str] = []
+def _projects(projects: list[t.Any]) -> dict[str, DeclaredProject]:
+    declared: dict[str, DeclaredProject] = {}
     for path, value in items(projects, "nova_projects"):
-        if isinstance(value, dict):
-            fields = Fields(value, path)
-            name = fields.text("name")
-            fields.done()
-        else:
-            name = text(value, path)
-        if name in names:
-            raise InputError(f"{path}: project {name!r} is declared twice")
-        names.append(name)
-    return tuple(names)
-
-
-def _instances(instances: list[t.Any]) -> dict[str, DeclaredInstance]:
-    declared: dict[str, DeclaredInstance] = {}
-    for path, value in items(instances, "nova_instances"):
-        fields = Fields(value, path)
-        name = naming.host_name(fields.text("name"), fields.where("name"))
-        fields.path = f"{path} ({name})"
-        instance = DeclaredInstance(fields.path, name, fields.text("project"), fields.text("host"), _ports(fields))
+        fields = Fields(value if isinstance(value, dict) else {"name": text(value, path)}, path)
+        name = fields.text("name")
+        addresses = [addressing.any_address(each, where) for where, each in fields.items("floating_ips")]
+        declared_project = DeclaredProject(path, project(fields, name), tuple(addresses))
         fields.done()
         if name in declared:
-            raise InputError(f"{path}: instance {name!r} is declared twice, first as {declared[name].path}")
-        declared[name] = instance
+            raise InputError(f"{path}: project {name!r} is declared twice")
+        declared[name] = declared_project
     return declared
 
 
-def _ports(fields: Fields) -> tuple[DeclaredPort, ...]:
-    """Either one port in the instance itself (network, address, mac) or a list of them under `networks`."""
-    listed = fields.raw("networks")
-    single = DeclaredPort(
-        fields.path,
-        fields.optional_text("network"),
-        fields.optional_address("address"),
-        fields.optional_mac("mac"),
+def project(fields: Fields, name: str, origin: str = "inventory") -> Project:
+    """A project with its own network manager and quotas."""
+    manager = fields.optional_text("network_manager")
+
+    def quota(kind: str) -> int | None:
+        return fields.optional_integer(f"quota_{kind}", UNLIMITED, GREATEST_COUNT)
+
+    return Project(
+        name,
+        None if manager is None else site_options.manager(manager, fields.where("network_manager")),
+        quota("networks"),
+        quota("fixed_ips"),
+        quota("floating_ips"),
+        quota("security_groups"),
+        origin,
     )
-    if listed is None:
-        return (single,)
-    if any((single.network, single.address, single.mac)):
-        raise InputError(f"{fields.path}: network, address and mac go into the entries of `networks` where it is given")
-    ports = []
-    for path, value in items(listed, fields.where("networks")):
-        if isinstance(value, str):
-            value = {"label": value}
-        entry = Fields(value, path)
-        ports.append(
-            DeclaredPort(path, entry.text("label"), entry.optional_address("address"), entry.optional_mac("mac"))
+
+
+def _groups(groups: t.Sequence[t.Any]) -> dict[tuple[str, str], DeclaredGroup]:
+    declared: dict[tuple[str, str], DeclaredGroup] = {}
+    for path, value in items(groups, "nova_security_groups"):
+        fields = Fields(value, path)
+        group = DeclaredGroup(
+            path,
+            fields.text("project"),
+            fields.text("name"),
+            fields.optional_text("network"),
+            fields.optional_network("subnet"),
+            fields.optional_integer("subnet_size", 1, GREATEST_COUNT),
         )
-        entry.done()
-    labels = [port.network for port in ports]
-    for port in ports:
-        if labels.count(port.network) > 1:
-            raise InputError(f"{port.path}: network {port.network!r} is named twice; an instance has one NIC a network")
-    return tuple(ports)
+        fields.done()
+        _check_group(group)
+        if (group.project, group.name) in declared:
+            raise InputError(f"{path}: security group {group.name!r} of project {group.project!r} is declared twice")
+        declared[group.project, group.name] = group
+    return declared
 
 
-def _check_instances(
-    instances: dict[str, DeclaredInstance],
-    networks: dict[str, DeclaredNetwork],
-    projects: tuple[str, ...],
-    hosts: dict[str, Host],
-) -> None:
-    macs: dict[str, str] = {}
-    addresses: dict[str, str] = {}
-    known_projects = frozenset(projects)
-    for instance in instances.values():
-        if instance.project not in known_projects:
-            raise InputError(_unknown(f"{instance.path}.project", instance.project, "project", projects))
-        if instance.host not in hosts:
-            raise InputError(_unknown(f"{instance.path}.host", instance.host, "host", hosts))
-        for port in instance.ports:
-            if port.network is not None and port.network not in networks:
-                raise InputError(_unknown(f"{port.path}", port.network, "network", networks))
-            for kind, value, taken in (("MAC address", port.mac, macs), ("address", port.address, addresses)):
-                if value is None:
+def _check_group(group: DeclaredGroup) -> None:
+    if group.subnet is not None and group.subnet_size is not None:
+        raise InputError(f"{group.path}: give subnet, or subnet_size for one of that size anywhere, but not both")
+    if group.network is not None and group.subnet is None and group.subnet_size is None:
+        raise InputError(f"{group.path}.network: only a group with a subnet is tied to a network; give subnet_size")
+    size = group.subnet_size
+    if size is not None and size & (size - 1):
+        raise InputError(
+            f"{group.path}.subnet_size: {size} is not the size of a subnet; give a power of two such as "
+            f"{1 << size.bit_length()}"
+        )
+    if group.name == DEFAULT_GROUP and (group.subnet or size):
+        raise InputError(
+            f"{group.path}: the group {DEFAULT_GROUP!r} has the instances that are in no other, and no subnet of its "
+            f"own"
+        )
+
+
+def _pools(ranges: t.Sequence[t.Any], read: Settings) -> tuple[DeclaredPool, ...]:
+    declared: list[DeclaredPool] = []
+    pool_of: dict[str, str] = {}
+    for path, value in items(ranges, "nova_floating_ranges"):
+        fields = Fields(value if isinstance(value, dict) else {"range": value}, path)
+        pool = DeclaredPool(
+            path,
+            fields.text("pool", read.default_floating_pool),
+            fields.optional_interface("interface"),
+            tuple(floating_ips.expand(fields.text("range"), fields.where("range"))),
+        )
+        fields.done()
+        for address in pool.addresses:
+            if address in pool_of:
+                raise InputError(f"{path}.range: {address} is declared twice, first in {pool_of[address]}")
+            pool_of[address] = path
+        declared.append(pool)
+    return tuple(declared)
+
+
+def _instances(instances: list[t.Any], hosts: dict[str, Host]) -> dict[str, InstanceRequest]:
+    declared: dict[str, InstanceRequest] = {}
+    taken: dict[str, str] = {}
+    for path, value in items(instances, "nova_instances"):
+        request = instance_request.read(Fields(value, path))
+        if request.name in declared:
+            first = declared[request.name].path
+            raise InputError(f"{path}: instance {request.name!r} is declared twice, first as {first}")
+        if request.host not in hosts:
+            raise InputError(unknown(f"{request.path}.host", request.host, "host", hosts))
+        for port in request.ports:
+            named = (("MAC address", port.mac), ("address", port.address), ("address", port.address_v6))
+            for kind, asked in named:
+                if asked is None:
                     continue
-                if value in taken:
+                if asked in taken:
                     raise InputError(
-                        f"{port.path}: {kind} {value} is already given to instance {taken[value]!r}; "
+                        f"{port.path}: {kind} {asked} is already given to instance {taken[asked]!r}; "
                         "each belongs to one instance"
                     )
-                taken[value] = instance.name
+                taken[asked] = request.name
+        declared[request.name] = request
+    return declared
 
 
 def _hosts(hosts: dict[str, t.Any]) -> dict[str, Host]:
@@ -426,6 +280,7 @@ def _hosts(hosts: dict[str, t.Any]) -> dict[str, Host]:
             name,
             nodes,
             fields.optional_interface("nova_flat_interface"),
+            fields.optional_interface("nova_vlan_interface"),
             _bridge_interfaces(fields),
             fields.optional_interface("nova_public_interface"),
             own if source is None else source,
@@ -442,9 +297,3 @@ def _bridge_interfaces(fields: Fields) -> dict[str, str]:
     if not isinstance(value, dict):
         raise InputError(f"{path}: {value!r} is not a mapping of network labels to interfaces")
     return {text(label, path): naming.interface_name(name, f"{path}.{label}") for label, name in value.items()}
-
-
-def _unknown(path: str, value: str, kind: str, known: t.Iterable[str]) -> str:
-    names = sorted(known)
-    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-    return f"{path}: {value!r} is no known {kind}; known: {shown or 'none'}"

@@ -9,11 +9,13 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from . import addressing, naming
 from .errors import InputError
 
+_NUMBER = re.compile(r"-?[0-9]+\Z")
 _TRUE = ("true", "yes", "on", "1", "t", "y")
 _FALSE = ("false", "no", "off", "0", "f", "n")
 
@@ -90,6 +92,22 @@ class Fields:
         value = self.raw(key)
         return None if value is None else addressing.address(value, self.where(key))
 
+    def optional_address_v6(self, key: str) -> str | None:
+        value = self.raw(key)
+        return None if value is None else addressing.address_v6(value, self.where(key))
+
+    def optional_any_address(self, key: str) -> str | None:
+        value = self.raw(key)
+        return None if value is None else addressing.any_address(value, self.where(key))
+
+    def optional_network(self, key: str) -> addressing.Range | None:
+        value = self.raw(key)
+        return None if value is None else addressing.network(value, self.where(key))
+
+    def optional_network_v6(self, key: str) -> addressing.Range | None:
+        value = self.raw(key)
+        return None if value is None else addressing.network_v6(value, self.where(key))
+
     def network(self, key: str) -> addressing.Range:
         return addressing.network(self.required(key), self.where(key))
 
@@ -143,7 +161,7 @@ def boolean(value: object, path: str) -> bool:
 
 
 def integer(value: object, path: str, low: int, high: int) -> int:
-    if isinstance(value, str) and value.strip().lstrip("-").isdigit():
+    if isinstance(value, str) and _NUMBER.match(value.strip()):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise InputError(f"{path}: {value!r} is not a whole number from {low} to {high}")

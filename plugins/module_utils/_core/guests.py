@@ -12,30 +12,50 @@ from __future__ import annotations
 import typing as t
 
 from . import naming
+from .addressing import Range
+from .projects import DEFAULT_GROUP, order
 from .state import Instance, Network, State
 
 
 class Guest(t.NamedTuple):
-    """One NIC of an instance. `device` is its port's name on the host; addresses as text, without prefix length."""
+    """One NIC of an instance. `device` is its port's name on the host; addresses as text, without prefix length.
+
+    An address or gateway of a version that the network has not is None. `groups` are the security groups.
+    """
 
     instance: Instance
     network: Network
     mac: str
     device: str
-    address: str
-    gateway: str
+    address: str | None
+    address_v6: str | None
+    gateway: str | None
+    groups: tuple[str, ...]
 
     def port(self) -> dict[str, t.Any]:
         """What somebody who provisions the guest has to know, as plans and inventories say it."""
+        network = self.network
         return {
-            "network": self.network.label,
+            "network": network.label,
             "device": self.device,
-            "bridge": self.network.bridge,
+            "bridge": network.bridge,
             "mac": self.mac,
-            "address": f"{self.address}/{self.network.range.prefix}",
+            "address": _with_prefix(self.address, network.range),
             "gateway": self.gateway,
-            "mtu": self.network.mtu,
+            "address_v6": _with_prefix(self.address_v6, network.range_v6),
+            "gateway_v6": network.gateway_v6,
+            "dns": [server for server in (network.dns1, network.dns2) if server is not None],
+            "vlan": network.vlan,
+            "mtu": network.mtu,
         }
+
+    @property
+    def first_address(self) -> str:
+        return t.cast(str, self.address or self.address_v6)
+
+
+def _with_prefix(address: str | None, subnet: Range | None) -> str | None:
+    return None if address is None or subnet is None else f"{address}/{subnet.prefix}"
 
 
 def host_gateways(state: State) -> dict[tuple[str, str], str]:
@@ -44,15 +64,32 @@ def host_gateways(state: State) -> dict[tuple[str, str], str]:
 
 
 def guests(state: State) -> list[Guest]:
-    """Every NIC, in the order of the state. In multi_host the way out is the guest's own host."""
+    """Every NIC, those of an instance in the order of its networks. In multi_host the way out is the guest's own "
+    "host."""
     gateways = host_gateways(state)
     address_of = {
-        (row.instance, row.network): row.address for row in state.fixed_ips.values() if row.instance is not None
+        (row.instance, row.network, row.version): row.address
+        for row in state.fixed_ips.values()
+        if row.instance is not None
     }
+    groups: dict[str, list[str]] = {}
+    for membership in state.memberships.values():
+        groups.setdefault(membership.instance, []).append(membership.security_group)
+    place = {network.label: index for index, network in enumerate(sorted(state.networks.values(), key=order))}
     found = []
-    for key, vif in state.vifs.items():
+    for vif in sorted(state.vifs.values(), key=lambda vif: (vif.instance, place[vif.network])):
         instance = state.instances[vif.instance]
         network = state.networks[vif.network]
-        gateway = gateways.get((instance.host, network.label), network.gateway)
-        found.append(Guest(instance, network, vif.mac, naming.tap_name(vif.id), address_of[key], gateway))
+        found.append(
+            Guest(
+                instance,
+                network,
+                vif.mac,
+                naming.tap_name(vif.id),
+                address_of.get((vif.instance, vif.network, 4)),
+                address_of.get((vif.instance, vif.network, 6)),
+                gateways.get((instance.host, network.label), network.gateway),
+                tuple(groups.get(vif.instance, (DEFAULT_GROUP,))),
+            )
+        )
     return found

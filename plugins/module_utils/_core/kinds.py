@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
+from . import addressing
 from . import state as states
 from .state import State
 
@@ -35,10 +36,19 @@ class Reference(t.NamedTuple):
     key: tuple[str, ...]
 
 
+class Derived(t.NamedTuple):
+    """A column beside the record's own that the database is searched by, computed from the record."""
+
+    name: str
+    type: type
+    of: t.Callable[[t.Any], t.Any]
+
+
 class Kind(t.NamedTuple):
     """`key` is what a record is known by; `primary` the primary key where that is another one.
 
-    `checks` are named conditions in SQL that both engines understand.
+    `checks` are named conditions in SQL that both engines understand; `indexes` are the columns that records are
+    searched by beside their keys and what is unique.
     """
 
     name: str
@@ -48,6 +58,8 @@ class Kind(t.NamedTuple):
     unique: tuple[tuple[str, ...], ...] = ()
     references: tuple[Reference, ...] = ()
     checks: tuple[tuple[str, str], ...] = ()
+    derived: tuple[Derived, ...] = ()
+    indexes: tuple[tuple[str, ...], ...] = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -66,28 +78,67 @@ class Kind(t.NamedTuple):
         return "/".join(str(getattr(row, name)) for name in self.key)
 
 
+_ORIGIN = "IN ('inventory', 'command')"
+
+
+def _number(row: t.Any) -> int | None:
+    """An IPv4 address as a number, in whose order addresses are given out."""
+    return addressing.number(row.address) if ":" not in row.address else None
+
+
 #: In an order in which each kind comes after those that it refers to.
 KINDS = (
     Kind(
         "projects",
         states.Project,
         key=("name",),
-        checks=(("projects_origin", "origin IN ('inventory', 'command')"),),
+        checks=(("projects_origin", f"origin {_ORIGIN}"),),
     ),
     Kind(
         "networks",
         states.Network,
         key=("label",),
-        unique=(("cidr",),),
+        unique=(("uuid",), ("cidr",), ("cidr_v6",), ("vlan",), ("vpn_public_port",)),
         references=(Reference(("project",), "projects", ("name",)),),
-        checks=(("networks_origin", "origin IN ('inventory', 'command')"),),
+        checks=(
+            ("networks_origin", f"origin {_ORIGIN}"),
+            ("networks_project_origin", "project_origin IN ('inventory', 'command', 'need')"),
+            ("networks_range", "cidr IS NOT NULL OR cidr_v6 IS NOT NULL"),
+            ("networks_vlan", "vlan BETWEEN 1 AND 4094"),
+        ),
+        indexes=(("project",), ("bridge",)),
+    ),
+    Kind(
+        "security_groups",
+        states.SecurityGroup,
+        key=("project", "name"),
+        unique=(("network", "subnet"),),
+        references=(
+            Reference(("project",), "projects", ("name",)),
+            Reference(("network",), "networks", ("label",)),
+        ),
+        checks=(
+            ("security_groups_origin", f"origin {_ORIGIN}"),
+            ("security_groups_subnet", "(network IS NULL) = (subnet IS NULL)"),
+        ),
     ),
     Kind(
         "instances",
         states.Instance,
         key=("name",),
         references=(Reference(("project",), "projects", ("name",)),),
-        checks=(("instances_origin", "origin IN ('inventory', 'command')"),),
+        checks=(("instances_origin", f"origin {_ORIGIN}"),),
+        indexes=(("project",), ("host",)),
+    ),
+    Kind(
+        "memberships",
+        states.Membership,
+        key=("instance", "security_group"),
+        references=(
+            Reference(("instance",), "instances", ("name",)),
+            Reference(("project", "security_group"), "security_groups", ("project", "name")),
+        ),
+        indexes=(("project", "security_group"),),
     ),
     Kind(
         "vifs",
@@ -99,24 +150,51 @@ KINDS = (
             Reference(("instance",), "instances", ("name",)),
             Reference(("network",), "networks", ("label",)),
         ),
+        indexes=(("network",),),
     ),
     Kind(
         "fixed_ips",
         states.FixedIp,
         key=("address",),
-        unique=(("instance", "network"), ("host", "network")),
+        unique=(("instance", "network", "version"), ("host", "network", "version")),
         references=(
             Reference(("network",), "networks", ("label",)),
             Reference(("instance", "network"), "vifs", ("instance", "network")),
         ),
         checks=(
             (
-                "one_holder_or_released",
+                "one_holder_or_none",
                 "(instance IS NOT NULL AND host IS NULL AND released_at IS NULL)"
                 " OR (instance IS NULL AND host IS NOT NULL AND released_at IS NULL)"
-                " OR (instance IS NULL AND host IS NULL AND released_at IS NOT NULL)",
+                " OR (instance IS NULL AND host IS NULL AND (released_at IS NOT NULL OR reserved_by IS NOT NULL))",
+            ),
+            ("fixed_ips_version", "version IN (4, 6)"),
+            ("fixed_ips_reserved", f"reserved_by {_ORIGIN}"),
+            ("fixed_ips_reserved_for", "reserved_for IS NULL OR reserved_by IS NOT NULL"),
+            ("fixed_ips_quarantined", "quarantined_until IS NULL OR released_at IS NOT NULL"),
+        ),
+        derived=(Derived("number", int, _number),),
+        indexes=(("network", "number"), ("network", "released_at"), ("network", "reserved_for")),
+    ),
+    Kind(
+        "floating_ips",
+        states.FloatingIp,
+        key=("address",),
+        references=(
+            Reference(("project",), "projects", ("name",)),
+            Reference(("fixed_address",), "fixed_ips", ("address",)),
+        ),
+        checks=(
+            ("floating_ips_origin", f"origin {_ORIGIN}"),
+            ("floating_ips_allocated", f"(project IS NULL) = (allocated_by IS NULL) AND allocated_by {_ORIGIN}"),
+            (
+                "floating_ips_associated",
+                f"(fixed_address IS NULL) = (associated_by IS NULL) AND associated_by {_ORIGIN}"
+                " AND (fixed_address IS NULL OR project IS NOT NULL)",
             ),
         ),
+        derived=(Derived("number", int, _number),),
+        indexes=(("pool", "project", "number"), ("project",), ("fixed_address",)),
     ),
 )
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import typing as t
 
+from . import addressing
 from .kinds import Rows
 
 #: Written into each store and export.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def _origin(rows: Rows) -> None:
@@ -26,8 +27,37 @@ def _origin(rows: Rows) -> None:
             row["origin"] = "inventory"
 
 
+def _managers(rows: Rows) -> None:
+    """Version 2 knew flat DHCP networks of IPv4 alone, whose guests had all addresses but two below and one above."""
+    for row in rows.get("projects", []):
+        row.update(dict.fromkeys(("network_manager", *_QUOTAS)))
+    for row in rows.get("networks", []):
+        base, prefix = row["cidr"].split("/")
+        first = addressing.number(base)
+        row.update(
+            uuid=addressing.stable_uuid(f"network/{row['label']}"),
+            allowed_start=addressing.text(first + 2),
+            allowed_end=addressing.text(first + (1 << (32 - int(prefix))) - 2),
+            project_origin=None if row["project"] is None else "inventory",
+            **dict.fromkeys(_LATER_OF_A_NETWORK),
+        )
+    for row in rows.get("fixed_ips", []):
+        row.update(version=4, leased=False, reserved_by=None, reserved_for=None, quarantined_until=None)
+
+
+_QUOTAS = ("quota_networks", "quota_fixed_ips", "quota_floating_ips", "quota_security_groups")
+_LATER_OF_A_NETWORK = (
+    "cidr_v6",
+    "gateway_v6",
+    "vlan",
+    "vpn_private_address",
+    "vpn_public_address",
+    "vpn_public_port",
+    "priority",
+)
+
 #: From each version to the next one.
-MIGRATIONS: dict[int, t.Callable[[Rows], None]] = {1: _origin}
+MIGRATIONS: dict[int, t.Callable[[Rows], None]] = {1: _origin, 2: _managers}
 
 #: Kinds that a version had and today's has not; their tables go with the migration.
 FORMER_KINDS: tuple[str, ...] = ()

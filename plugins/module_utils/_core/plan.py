@@ -12,10 +12,11 @@ from __future__ import annotations
 import typing as t
 
 from . import naming
-from .addressing import stable_mac
-from .declaration import Declaration, Host, Settings
+from .addressing import Range, stable_mac
+from .declaration import Declaration, Host
 from .errors import InputError
 from .guests import Guest, guests, host_gateways
+from .settings import Settings
 from .state import Network, State
 
 VERSION = 1
@@ -35,6 +36,8 @@ class _Site(t.NamedTuple):
     by_host: dict[str, list[Guest]]
     by_network: dict[str, list[Guest]]
     gateways: dict[tuple[str, str], str]
+    #: Labels of the networks that a host serves, by host; the one of a single-host network or its own in multi_host.
+    served: dict[str, set[str]]
 
 
 def compose(state: State, declaration: Declaration) -> dict[str, Plan]:
@@ -44,7 +47,12 @@ def compose(state: State, declaration: Declaration) -> dict[str, Plan]:
 
 
 def _look_up(state: State, settings: Settings) -> _Site:
-    site = _Site(state, settings, {}, {}, host_gateways(state))
+    site = _Site(state, settings, {}, {}, host_gateways(state), {})
+    for network in state.networks.values():
+        if network.manager != "flat" and network.host is not None:
+            site.served.setdefault(network.host, set()).add(network.label)
+    for host, label in site.gateways:
+        site.served.setdefault(host, set()).add(label)
     for guest in guests(state):
         site.by_host.setdefault(guest.instance.host, []).append(guest)
         site.by_network.setdefault(guest.network.label, []).append(guest)
@@ -54,7 +62,7 @@ def _look_up(state: State, settings: Settings) -> _Site:
 def _host_plan(host: Host, site: _Site) -> Plan:
     present = site.by_host.get(host.name, [])
     carried = _carried(host, present, site)
-    served = [network for network in carried if _serves(host, network, site)]
+    served = [network for network in carried if network.label in site.served.get(host.name, ())]
     _check_nodes(host, carried, served)
     return {
         "version": VERSION,
@@ -62,27 +70,19 @@ def _host_plan(host: Host, site: _Site) -> Plan:
         "networks": [_network(network) for network in carried],
         "instances": _instances(present),
         "links": {
+            **_vlans(host, carried),
             "bridges": _bridges(host, carried, served, site),
             "sysctl": {"net.ipv4.ip_forward": "1"} if served else {},
         },
-        "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served]},
-        "packet_filter": _packet_filter(host, served, site.settings),
+        "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served if network.cidr is not None]},
+        "packet_filter": _packet_filter(host, [each for each in served if each.cidr is not None], site.settings),
     }
 
 
 def _carried(host: Host, present: list[Guest], site: _Site) -> list[Network]:
     """Networks that the host has a bridge of: those of its guests and those that it serves."""
-    labels = {guest.network.label for guest in present}
-    return [
-        network for label, network in site.state.networks.items() if label in labels or _serves(host, network, site)
-    ]
-
-
-def _serves(host: Host, network: Network, site: _Site) -> bool:
-    """Whether the host is the network's gateway and DHCP server."""
-    if network.multi_host:
-        return (host.name, network.label) in site.gateways
-    return network.host == host.name
+    labels = {guest.network.label for guest in present} | site.served.get(host.name, set())
+    return [site.state.networks[label] for label in sorted(labels)]
 
 
 def _check_nodes(host: Host, carried: list[Network], served: list[Network]) -> None:
@@ -99,13 +99,13 @@ def _check_nodes(host: Host, carried: list[Network], served: list[Network]) -> N
 
 
 def _server_address(host: Host, network: Network, site: _Site) -> str:
-    """The address of the gateway and DHCP server that this host's guests see."""
-    return site.gateways.get((host.name, network.label), network.dhcp_server)
+    """The IPv4 address of the gateway and DHCP server that this host's guests see."""
+    return site.gateways.get((host.name, network.label)) or t.cast(str, network.dhcp_server)
 
 
 def _router(host: Host, network: Network, site: _Site) -> str:
     """The default route of this host's guests: the host itself in multi_host, else the network's gateway."""
-    return site.gateways.get((host.name, network.label), network.gateway)
+    return site.gateways.get((host.name, network.label)) or t.cast(str, network.gateway)
 
 
 def _network(network: Network) -> Plan:
@@ -113,8 +113,11 @@ def _network(network: Network) -> Plan:
         "label": network.label,
         "manager": network.manager,
         "cidr": network.cidr,
+        "cidr_v6": network.cidr_v6,
+        "vlan": network.vlan,
         "bridge": network.bridge,
         "gateway": network.gateway,
+        "gateway_v6": network.gateway_v6,
         "multi_host": network.multi_host,
         "host": network.host,
     }
@@ -129,10 +132,40 @@ def _instances(present: list[Guest]) -> list[Plan]:
     return list(instances.values())
 
 
+def _vlans(host: Host, carried: list[Network]) -> Plan:
+    """One VLAN interface for each VLAN network, on the host's own interface for it."""
+    vlans = [
+        {
+            "name": naming.vlan_name(network.vlan),
+            "link": _vlan_link(host, network),
+            "id": network.vlan,
+            "mtu": network.mtu,
+            "mac": stable_mac(f"{host.name}/{naming.vlan_name(network.vlan)}", ()),
+        }
+        for network in carried
+        if network.vlan is not None
+    ]
+    return {"vlans": vlans} if vlans else {}
+
+
+def _vlan_link(host: Host, network: Network) -> str:
+    """The host's own word for this network, else its vlan_interface, else the network's bridge_interface."""
+    link = host.bridge_interfaces.get(network.label) or host.vlan_interface or network.bridge_interface
+    if link is None:
+        raise InputError(
+            f"host {host.name!r} carries VLAN {network.vlan} of network {network.label!r}, but nova_vlan_interface "
+            f"is not "
+            "set for it; name the interface that the trunk is on"
+        )
+    return link
+
+
 def _bridges(host: Host, carried: list[Network], served: list[Network], site: _Site) -> list[Plan]:
     bridges = []
     taken: dict[str, str] = {}
     for network in carried:
+        if network.manager == "flat":
+            continue  # the operator's own
         interface = _interface(host, network)
         if interface is not None:
             if interface in taken:
@@ -143,7 +176,7 @@ def _bridges(host: Host, carried: list[Network], served: list[Network], site: _S
                 )
             taken[interface] = network.label
         addresses = []
-        if network in served:
+        if network in served and network.range is not None:
             addresses = [f"{_server_address(host, network, site)}/{network.range.prefix}"]
         bridges.append(
             {
@@ -160,12 +193,14 @@ def _bridges(host: Host, carried: list[Network], served: list[Network], site: _S
 
 
 def _interface(host: Host, network: Network) -> str | None:
-    """The host's own word for this network, else the network's, else the host's flat_interface."""
+    """The VLAN's, or the host's own word for this network, else the network's, else the host's flat_interface."""
+    if network.vlan is not None:
+        return naming.vlan_name(network.vlan)
     return host.bridge_interfaces.get(network.label) or network.bridge_interface or host.flat_interface
 
 
 def _dnsmasq(host: Host, network: Network, site: _Site) -> Plan:
-    subnet = network.range
+    subnet = t.cast(Range, network.range)
     members = site.by_network.get(network.label, [])
     local = [guest for guest in members if not network.multi_host or guest.instance.host == host.name]
     options = [{"option": OPTION_ROUTER, "value": _router(host, network, site)}]
@@ -189,6 +224,7 @@ def _dnsmasq(host: Host, network: Network, site: _Site) -> Plan:
         "hosts": [
             {"mac": guest.mac, "hostname": naming.host_label(guest.instance.name), "address": guest.address}
             for guest in local
+            if guest.address is not None
         ],
         "options": options,
         "names": [

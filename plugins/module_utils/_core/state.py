@@ -18,32 +18,73 @@ ORIGINS = ("inventory", "command")
 
 
 class Project(t.NamedTuple):
+    """network_manager None is the site's; a quota of None is the site's, -1 is none at all."""
+
     name: str
+    network_manager: str | None = None
+    quota_networks: int | None = None
+    quota_fixed_ips: int | None = None
+    quota_floating_ips: int | None = None
+    quota_security_groups: int | None = None
     origin: str = "inventory"
 
 
 class Network(t.NamedTuple):
-    """One network, every field derived. Addresses as text, mtu in bytes."""
+    """One network, every field derived. Addresses as text, mtu in bytes.
+
+    Fixed IPs lie from `allowed_start` to `allowed_end`. A network has an IPv4 range, an IPv6 range (a /64), or both;
+    the fields of a range that it has not are None. `project_origin` says who gave it to its project.
+    """
 
     label: str
+    uuid: str
     manager: str
-    cidr: str
-    gateway: str
-    dhcp_server: str
-    dhcp_start: str
+    cidr: str | None
+    gateway: str | None
+    dhcp_server: str | None
+    dhcp_start: str | None
+    allowed_start: str | None
+    allowed_end: str | None
+    cidr_v6: str | None
+    gateway_v6: str | None
+    vlan: int | None
     bridge: str
     bridge_interface: str | None
+    vpn_private_address: str | None
+    vpn_public_address: str | None
+    vpn_public_port: int | None
     dns1: str | None
     dns2: str | None
     mtu: int | None
     multi_host: bool
     host: str | None
+    priority: int | None
     project: str | None
+    project_origin: str | None = None
     origin: str = "inventory"
 
     @property
-    def range(self) -> addressing.Range:
-        return addressing.known_network(self.cidr)
+    def range(self) -> addressing.Range | None:
+        return None if self.cidr is None else addressing.known_network(self.cidr)
+
+    @property
+    def range_v6(self) -> addressing.Range | None:
+        return None if self.cidr_v6 is None else addressing.known_network(self.cidr_v6)
+
+    @property
+    def ranges(self) -> str:
+        """Its ranges in one text, for messages."""
+        return " and ".join(cidr for cidr in (self.cidr, self.cidr_v6) if cidr is not None)
+
+
+class SecurityGroup(t.NamedTuple):
+    """A project's group of instances; `subnet` is the part of `network` that its instances get their addresses from."""
+
+    project: str
+    name: str
+    network: str | None = None
+    subnet: str | None = None
+    origin: str = "inventory"
 
 
 class Instance(t.NamedTuple):
@@ -51,6 +92,14 @@ class Instance(t.NamedTuple):
     project: str
     host: str
     origin: str = "inventory"
+
+
+class Membership(t.NamedTuple):
+    """An instance in a security group; one without any is in its project's group `default`."""
+
+    instance: str
+    security_group: str
+    project: str
 
 
 class Vif(t.NamedTuple):
@@ -63,17 +112,41 @@ class Vif(t.NamedTuple):
 
 
 class FixedIp(t.NamedTuple):
-    """An address that somebody holds or once held.
+    """An address that somebody holds or once held, or that is kept out of the pool. `version` is 4 or 6.
 
     instance: held by that instance; host: held by that host as its own gateway address (multi_host);
-    neither: given back at `released_at` (seconds since the epoch).
+    neither: given back at `released_at`, and nobody's before `quarantined_until` (seconds since the epoch).
+    leased: the last that was heard of its DHCP lease. reserved_by: the origin that keeps it out of the pool, so that it
+    goes to nobody, or to the instance `reserved_for` alone.
     """
 
     address: str
+    version: int
     network: str
-    instance: str | None
-    host: str | None
-    released_at: float | None
+    instance: str | None = None
+    host: str | None = None
+    leased: bool = False
+    reserved_by: str | None = None
+    reserved_for: str | None = None
+    released_at: float | None = None
+    quarantined_until: float | None = None
+
+
+class FloatingIp(t.NamedTuple):
+    """A public address of a pool. `project` has it allocated, `fixed_address` is what it leads to.
+
+    allocated_by and associated_by are origins. An auto-assigned one goes back to the pool with its instance.
+    """
+
+    address: str
+    pool: str
+    interface: str | None = None
+    project: str | None = None
+    fixed_address: str | None = None
+    auto_assigned: bool = False
+    allocated_by: str | None = None
+    associated_by: str | None = None
+    origin: str = "inventory"
 
 
 class State(t.NamedTuple):
@@ -81,13 +154,16 @@ class State(t.NamedTuple):
 
     projects: dict[str, Project]
     networks: dict[str, Network]
+    security_groups: dict[tuple[str, str], SecurityGroup]
     instances: dict[str, Instance]
+    memberships: dict[tuple[str, str], Membership]
     vifs: dict[tuple[str, str], Vif]
     fixed_ips: dict[str, FixedIp]
+    floating_ips: dict[str, FloatingIp]
 
 
 def empty() -> State:
-    return State({}, {}, {}, {}, {})
+    return State({}, {}, {}, {}, {}, {}, {}, {})
 
 
 class Change(t.NamedTuple):
@@ -139,9 +215,12 @@ def listing(changes: dict[str, Change]) -> dict[str, str]:
 _VERBS = {
     "projects": ("remove", "alter", "add"),
     "networks": ("delete", "modify", "create"),
+    "security_groups": ("delete", "modify", "create"),
     "instances": ("remove", "alter", "add"),
+    "memberships": ("remove", "alter", "add"),
     "vifs": ("remove", "alter", "add"),
     "fixed_ips": ("forget", "reassign", "allocate"),
+    "floating_ips": ("delete", "reassign", "create"),
 }
 
 
@@ -150,22 +229,39 @@ def _name(row: t.Any, old: t.Any = None) -> str:
     if old is not None:
         fields = [field for field in row._fields if getattr(row, field) != getattr(old, field)]
         return " ".join(f"{field}={getattr(row, field)}" for field in fields)
-    if isinstance(row, FixedIp):
-        return f"fixed IP {row.address} of network {row.network}, {_holder(row)}"
-    if isinstance(row, Vif):
-        return f"NIC {row.mac} of instance {row.instance} on network {row.network}"
-    if isinstance(row, Instance):
-        return f"instance {row.name} of project {row.project} on host {row.host}"
-    if isinstance(row, Project):
-        return f"project {row.name}"
-    return f"network {row.label} " + " ".join(
-        f"{field}={getattr(row, field)}"
-        for field in row._fields[1:]
-        if getattr(row, field) is not None and (field, getattr(row, field)) != ("origin", "inventory")
-    )
+    words, known = _CALLED[type(row)]
+    extra = [
+        f"{field}={value}"
+        for field, value in row._asdict().items()
+        if field not in known and value not in (None, False) and (field, value) != ("origin", "inventory")
+    ]
+    return " ".join([words.format(**row._asdict(), holder=_holder(row)), *extra])
 
 
-def _holder(row: FixedIp) -> str:
+#: How a record is called, and the fields that this says or that say nothing more.
+_CALLED: dict[type, tuple[str, tuple[str, ...]]] = {
+    Project: ("project {name}", ("name",)),
+    Network: ("network {label}", ("label", "uuid")),
+    SecurityGroup: ("security group {name} of project {project}", ("name", "project")),
+    Instance: ("instance {name} of project {project} on host {host}", ("name", "project", "host")),
+    Membership: (
+        "instance {instance} in security group {security_group}",
+        ("instance", "security_group", "project"),
+    ),
+    Vif: ("NIC {mac} of instance {instance} on network {network}", Vif._fields),
+    FixedIp: (
+        "fixed IP {address} of network {network}, {holder}",
+        ("address", "version", "network", "instance", "host", "released_at"),
+    ),
+    FloatingIp: ("floating IP {address} of pool {pool}", ("address", "pool")),
+}
+
+
+def _holder(row: t.Any) -> str:
+    if not isinstance(row, FixedIp):
+        return ""
     if row.instance is not None:
         return f"instance {row.instance}"
-    return f"gateway of host {row.host}" if row.host is not None else "released"
+    if row.host is not None:
+        return f"gateway of host {row.host}"
+    return "released" if row.released_at is not None else "reserved"

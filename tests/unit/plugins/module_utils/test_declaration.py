@@ -6,7 +6,7 @@ import typing as t
 
 import pytest
 from a_site import allocate, instance, plans, site
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import declaration
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import declaration, settings
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
 
 BLUE = {"label": "blue", "fixed_range": "10.0.0.0/24"}
@@ -68,7 +68,7 @@ REFUSED = [
     ),
     ("group MAC", {"instances": [instance("a", mac="01:00:5e:00:00:01")]}, ["01:00:5e:00:00:01", "unicast"]),
     ("no MAC", {"instances": [instance("a", mac="fa:16:3e")]}, ["'fa:16:3e'", "MAC address"]),
-    ("no address", {"instances": [instance("a", address="10.0.0")]}, ["'10.0.0'", "IPv4 address"]),
+    ("no address", {"instances": [instance("a", address="10.0.0")]}, ["'10.0.0'", "is not an address such as"]),
     (
         "address outside",
         {"instances": [instance("a", network="blue", address="10.0.1.9")]},
@@ -168,7 +168,7 @@ def test_novas_class_name_of_the_manager_is_understood() -> None:
     assert allocate(declared).networks["blue"].manager == "flatdhcp"
 
 
-@pytest.mark.parametrize("option", declaration.SITE_OPTIONS)
+@pytest.mark.parametrize("option", settings.SITE_OPTIONS)
 def test_every_site_option_is_read(option: str) -> None:
     """An option that nobody reads would be refused as unknown, or a nonsensical value of it would pass."""
     with pytest.raises(InputError, match=option):
@@ -177,5 +177,5 @@ def test_every_site_option_is_read(option: str) -> None:
 
 def test_a_misspelt_variable_is_named_with_the_right_one() -> None:
     with pytest.raises(InputError, match="nova_flat_interfce.*nova_flat_interface"):
-        declaration.check_names(["inventory_hostname", "nova_flat_interfce"], "host h1")
-    declaration.check_names(["nova_flat_interface", "nova_password_of_somebody_else"], "host h1")
+        settings.check_names(["inventory_hostname", "nova_flat_interfce"], "host h1")
+    settings.check_names(["nova_flat_interface", "nova_password_of_somebody_else"], "host h1")

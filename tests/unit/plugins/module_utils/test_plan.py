@@ -59,7 +59,17 @@ def test_the_port_of_a_guest_tells_all_that_a_provisioner_needs() -> None:
     (port,) = plans(site(instances=two()))["compute1"]["instances"][0]["ports"]
     assert port.pop("device").startswith("tap") and len(port["mac"]) == 17
     port.pop("mac")
-    expected = {"network": "blue", "bridge": "br100", "address": "10.0.0.2/24", "gateway": "10.0.0.1", "mtu": None}
+    expected = {
+        "network": "blue",
+        "bridge": "br100",
+        "address": "10.0.0.2/24",
+        "gateway": "10.0.0.1",
+        "address_v6": None,
+        "gateway_v6": None,
+        "dns": [],
+        "vlan": None,
+        "mtu": None,
+    }
     assert port == expected
 
 
