@@ -30,10 +30,10 @@ options:
 extends_documentation_fragment:
   - constructed
 notes:
-  - The variables of an instance are C(ansible_host), its first address; C(nova_project); C(nova_host), the host that it
-    runs on; C(nova_networks), the labels of its networks; C(nova_security_groups), the names of its security groups; and
-    C(nova_ports), for each NIC C(network), C(device), C(bridge), C(mac), C(address) and C(address_v6) with prefix length,
-    C(gateway), C(gateway_v6), C(dns), C(vlan) and C(mtu). What a network has not is null.
+  - The variables of an instance are C(ansible_host), its first address; C(nova_project); C(nova_host), the host that
+    it runs on; C(nova_networks), the labels of its networks; C(nova_security_groups), the names of its security
+    groups; and C(nova_ports), for each NIC C(network), C(device), C(bridge), C(mac), C(address) and C(address_v6)
+    with prefix length, C(gateway), C(gateway_v6), C(dns), C(vlan) and C(mtu). What a network has not is null.
   - The groups of an instance are C(project_NAME), C(network_LABEL), C(host_NAME) and C(security_group_PROJECT_NAME).
     Characters that Ansible does not allow in the name of a group become underscores.
 """

@@ -41,26 +41,29 @@ options:
     description:
       - The networks of the site, each with C(label), C(fixed_range) or C(fixed_range_v6), and further fields of nova's
         C(network create), as M(tenantnet.nova.network) has them.
-      - Without it, the V(nova_fixed_range) of O(settings) describes the networks. An empty list removes every network that
-        the inventory made.
+      - Without it, the V(nova_fixed_range) of O(settings) describes the networks. An empty list removes every network
+        that the inventory made.
     type: list
     elements: dict
   projects:
     description:
-      - The projects, by name or as mappings with a C(name), and optionally C(network_manager), C(floating_ips) and quotas.
+      - The projects, by name or as mappings with a C(name), and optionally C(network_manager), C(floating_ips) and
+        quotas.
     type: list
     elements: raw
     default: []
   instances:
     description:
-      - The instances, each with C(name), C(project) and C(host), and optionally C(network), C(address), C(address_v6) and
-        C(mac), or C(networks) with C(label) and these each; C(security_groups); C(floating_ip) and C(floating_pool).
+      - The instances, each with C(name), C(project) and C(host), and optionally C(network), C(address), C(address_v6)
+        and C(mac), or C(networks) with C(label) and these each; C(security_groups); C(floating_ip) and
+        C(floating_pool).
     type: list
     elements: dict
     default: []
   security_groups:
     description:
-      - The security groups, each with C(project) and C(name), and optionally C(subnet_size) or C(subnet), and C(network).
+      - The security groups, each with C(project) and C(name), and optionally C(subnet_size) or C(subnet), and
+        C(network).
     type: list
     elements: dict
     default: []
@@ -73,8 +76,8 @@ options:
   hosts:
     description:
       - The hosts by inventory name, each with C(nodes) (what it does, any of V(bridging), V(addressing), V(routing)).
-      - Each may have its own C(nova_flat_interface), C(nova_vlan_interface), C(nova_bridge_interfaces), C(nova_public_interface),
-        C(nova_routing_source_ip) and C(nova_my_ip).
+      - Each may have its own C(nova_flat_interface), C(nova_vlan_interface), C(nova_bridge_interfaces),
+        C(nova_public_interface), C(nova_routing_source_ip) and C(nova_my_ip).
       - The filter P(tenantnet.nova.host_settings#filter) picks them from C(hostvars).
     type: dict
     required: true
