@@ -16,7 +16,7 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 from .comparison import DONE, RELOAD, RESTART, START, STOP, UNCHANGED, Change, Have, compare, wants_test
-from .files import CONF, FILES, HOSTS, UNIT, Paths, render, render_unit, tag, testable, unit_name
+from .files import CONF, FILES, HOSTS, UNIT, Paths, advertised, render, render_unit, tag, testable, unit_name
 from .lease_file import Lease, leases, stale_leases, without_leases
 from .plan import Instance, parse
 
@@ -36,6 +36,7 @@ __all__ = [
     "Instance",
     "Lease",
     "Paths",
+    "advertised",
     "compare",
     "leases",
     "parse",

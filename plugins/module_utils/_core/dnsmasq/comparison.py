@@ -108,6 +108,10 @@ def _process(write: t.Mapping[str, str], remove: t.Sequence[str], have: Have) ->
         return RESTART, "its configuration changes"
     if have.pending == RESTART:
         return RESTART, "an interrupted run left it to do"
+    # To be told of a release it would stand still longer than a restart takes: it looks for the MAC address of the one
+    # who tells, half a second each time, and finds none, for that is this host.
+    if any(lease.version == 6 for lease in have.stale):
+        return RESTART, "a lease of DHCPv6 lost its reservation"
     if write or remove:
         return RELOAD, ""
     if have.pending == RELOAD:

@@ -13,8 +13,8 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from .. import naming
-from .plan import Instance, Option
+from .. import addressing, naming
+from .plan import Host, Instance, Name, Option
 
 CONF = "dnsmasq.conf"
 HOSTS = "hosts"
@@ -25,6 +25,15 @@ FILES = (HOSTS, OPTS, NAMES, CONF)
 
 #: Beginning of the line that ties our configuration to the content of the operator's file.
 EXTRA_MARK = "# content of config_file: "
+
+#: Seconds between router advertisements, nova's. In its first minute dnsmasq may wait for 20; the router's lifetime
+#: outlasts three of these.
+RA_INTERVAL = 10
+RA_LIFETIME = 60
+#: Seconds for which an IPv6 lease is given at most, and for which a range counts as advertised. The lease is bound to
+#: the guest's DUID, not to its MAC address: a guest that was installed anew gets its address by DHCPv6 only when the
+#: lease of the old one has ended.
+LEASE_TIME_V6 = 600
 
 UNIT = "tenantnet-dnsmasq@.service"
 
@@ -77,7 +86,7 @@ def tag(label: str) -> str:
 def render(instance: Instance, paths: Paths, extra_digest: str | None = None) -> dict[str, str]:
     """The files of one instance. extra_digest stands for the content of config_file, so that its change is ours."""
     files = {CONF: _conf(instance, paths, extra_digest), HOSTS: _hosts_file(instance), OPTS: _opts_file(instance)}
-    if instance.names:
+    if _has_names(instance):
         files[NAMES] = _names_file(instance)
     return files
 
@@ -87,21 +96,32 @@ def _conf(instance: Instance, paths: Paths, extra_digest: str | None) -> str:
     lines = [
         "# Written by tenantnet.nova; changes by hand do not last.",
         "strict-order",
-        "bind-interfaces",
+        # An IPv6 address of the bridge can be used only when its duplicates were looked for, which on a bridge without
+        # a guest does not even begin: there dnsmasq has to bind when the kernel says so.
+        "bind-dynamic" if instance.range_v6 else "bind-interfaces",
         "except-interface=lo",
         # nova gave the address alone. Then the DHCP sockets of all instances are bound to 0.0.0.0, and the kernel hands
         # a unicast packet (renewal, release) to any one of them. With the interface dnsmasq binds the socket to it.
         f"interface={instance.interface}",
-        f"listen-address={instance.listen_address}",
-        f"dhcp-range=set:{tag(instance.network)},{instance.dhcp_start},static,{instance.netmask},{instance.lease_time}s",
-        f"dhcp-lease-max={instance.lease_max}",
+    ]
+    if instance.listen_address:
+        lines.append(f"listen-address={instance.listen_address}")
+        lines.append(
+            f"dhcp-range=set:{tag(instance.network)},{instance.dhcp_start},static,{instance.netmask},"
+            f"{instance.lease_time}s"
+        )
+    lines.extend(_conf_v6(instance))
+    # dnsmasq counts the leases of both versions together.
+    versions = 2 if instance.listen_address and instance.range_v6 else 1
+    lines += [
+        f"dhcp-lease-max={min(instance.lease_max * versions, 2**31 - 1)}",
         f"dhcp-hostsfile={paths.file(name, HOSTS)}",
         f"dhcp-optsfile={paths.file(name, OPTS)}",
         "no-hosts",
     ]
     if instance.domain:
         lines.append(f"domain={instance.domain}")
-    if instance.names:
+    if _has_names(instance):
         lines.append(f"addn-hosts={paths.file(name, NAMES)}")
     if instance.servers:
         lines.append("no-resolv")
@@ -114,17 +134,58 @@ def _conf(instance: Instance, paths: Paths, extra_digest: str | None) -> str:
     return _lines(lines)
 
 
+def _conf_v6(instance: Instance) -> list[str]:
+    """Router advertisements and DHCPv6; the advertised MTU is the interface's."""
+    if instance.range_v6 is None:
+        return []
+    base, prefix = instance.range_v6.split("/")
+    seconds = min(instance.lease_time, LEASE_TIME_V6)
+    lines = [
+        "enable-ra",
+        # "slaac" lets guests give themselves an address; "static" gives them the reserved one by DHCPv6.
+        f"dhcp-range=set:{tag(instance.network)},{base},static,slaac,{prefix},{seconds}s",
+        f"ra-param={instance.interface},{RA_INTERVAL},{RA_LIFETIME}",
+    ]
+    if instance.domain:
+        lines.append(f"dhcp-option=option6:domain-search,{instance.domain}")
+    return lines
+
+
+def advertised(conf: str) -> tuple[str, str] | None:
+    """The interface and the IPv6 range that a configuration of ours advertises."""
+    interface = re.search(r"^interface=(.+)$", conf, re.MULTILINE)
+    found = re.search(r"^dhcp-range=set:[^,]+,([0-9a-f:]+),static,slaac,([0-9]+),", conf, re.MULTILINE)
+    return (interface[1], f"{found[1]}/{found[2]}") if interface and found else None
+
+
 def _hosts_file(instance: Instance) -> str:
     # Untagged on purpose: dnsmasq 2.90 dies on SIGHUP when this file carries tags and a lease exists.
-    return _lines(f"{host.mac},{_full_name(host.hostname, instance.domain)},{host.address}" for host in instance.hosts)
+    return _lines(_host(host, instance.domain) for host in instance.hosts)
+
+
+def _host(host: Host, domain: str) -> str:
+    words = [host.mac, _full_name(host.hostname, domain)]
+    if host.address is not None:
+        words.append(host.address)
+    if host.address_v6 is not None:
+        words.append(f"[{host.address_v6}]")
+    return ",".join(words)
 
 
 def _opts_file(instance: Instance) -> str:
     return _lines(_option(option) for option in instance.options)
 
 
+def _has_names(instance: Instance) -> bool:
+    """With IPv6 always: the first guest is a reload then, not a restart."""
+    return bool(instance.names or instance.range_v6)
+
+
 def _names_file(instance: Instance) -> str:
-    return _lines(f"{name.address}\t{_full_name(name.hostname, instance.domain)}" for name in instance.names)
+    """The plan's names, and the IPv6 addresses of its hosts: who gives itself its address has no lease to name it."""
+    hosts = {Name(host.address_v6, host.hostname) for host in instance.hosts if host.address_v6 is not None}
+    names = sorted({*instance.names, *hosts}, key=lambda name: (addressing.order(name.address), name.hostname))
+    return _lines(f"{name.address}\t{_full_name(name.hostname, instance.domain)}" for name in names)
 
 
 def testable(instance: Instance, conf: str) -> str:
@@ -148,6 +209,11 @@ def unit_name(name: str) -> str:
     return f"tenantnet-dnsmasq@{name}.service"
 
 
+def _there(conf: str) -> str:
+    """For systemd: whether the interface is there. dnsmasq with bind-dynamic would start, but not bound to it."""
+    return f'test -e "/sys/class/net/$$(sed -n s/^interface=//p {conf})/ifindex"'
+
+
 def render_unit(paths: Paths, dnsmasq: str) -> str:
     """The template unit of all instances."""
     # Forking, because dnsmasq leaves the foreground when its sockets are bound: a failure to bind fails the start.
@@ -165,6 +231,7 @@ def render_unit(paths: Paths, dnsmasq: str) -> str:
             f"PIDFile={paths.pid('%i')}",
             f"RuntimeDirectory={paths.run[len('/run/') :]}",
             "RuntimeDirectoryPreserve=yes",
+            f"ExecStartPre=/bin/sh -c '{_there(paths.file('%i', CONF))}'",
             f"ExecStart={dnsmasq} --conf-file={paths.file('%i', CONF)}",
             "ExecReload=/bin/kill -HUP $MAINPID",
             "Restart=on-failure",

@@ -9,37 +9,55 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import typing as t
 from dataclasses import dataclass
 
-from ..addressing import MAC, number
+from ..addressing import MAC, order, version
 from .plan import Instance
 
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}\Z")
+_IAID = re.compile(r"T?[0-9]+\Z")
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A line of dnsmasq's lease file."""
+    """A line of dnsmasq's lease file. That of an IPv6 lease does not tell the MAC address; client_id is its DUID."""
 
     expiry: int
     mac: str
     address: str
     client_id: str
 
+    @property
+    def version(self) -> int:
+        return version(self.address)
+
     def __str__(self) -> str:
-        return f"{self.address} of {self.mac}"
+        return f"{self.address} of {self.mac or self.client_id}"
 
 
 def leases(text: str) -> list[Lease]:
-    """The IPv4 leases of a lease file; what is not one (the DUID, a line cut short) is passed over."""
+    """The leases of a lease file; what is not one (dnsmasq's own DUID, a line cut short) is passed over."""
     found = []
     for line in text.splitlines():
         words = line.split()
-        if len(words) == 5 and words[0].isdigit() and MAC.match(words[1].lower()) and _ADDRESS.match(words[2]):
-            found.append(Lease(int(words[0]), words[1].lower(), words[2], "" if words[4] == "*" else words[4]))
+        if len(words) != 5 or not words[0].isdigit():
+            continue
+        expiry, owner, address, _name, client = words
+        if MAC.match(owner.lower()) and _ADDRESS.match(address):
+            found.append(Lease(int(expiry), owner.lower(), address, "" if client == "*" else client))
+        elif _IAID.match(owner) and _is_ipv6(address):
+            found.append(Lease(int(expiry), "", address, client))
     return found
+
+
+def _is_ipv6(word: str) -> bool:
+    try:
+        return bool(ipaddress.IPv6Address(word))
+    except ValueError:
+        return False
 
 
 def stale_leases(instance: Instance, text: str, now: float) -> list[Lease]:
@@ -48,13 +66,14 @@ def stale_leases(instance: Instance, text: str, now: float) -> list[Lease]:
     if not present:
         return []
     reserved = {(host.mac, host.address) for host in instance.hosts}
+    reserved.update(("", host.address_v6) for host in instance.hosts)
     # dnsmasq drops a lease that has run out by itself; 0 never runs out.
     stale = (
         lease
         for lease in present
         if (lease.mac, lease.address) not in reserved and (lease.expiry == 0 or lease.expiry > now)
     )
-    return sorted(stale, key=lambda lease: (number(lease.address), lease.mac))
+    return sorted(stale, key=lambda lease: (order(lease.address), lease.mac))
 
 
 def without_leases(text: str, stale: t.Iterable[Lease]) -> str:

@@ -18,7 +18,7 @@ import typing as t
 from ..._core import dnsmasq as core
 from ..._core.errors import HostError
 from .. import files
-from . import leases, service
+from . import leases, router, service
 from .leases import Step
 from .work import Work
 
@@ -67,8 +67,11 @@ class Apply:
         if not names:
             return
         self.host.disable(names)
+        had = {name: files.read(self.paths.file(name, core.CONF)) for name in names}
         self._fail(self.host.stop(names))
         self.step("stop surplus")
+        for name, conf in had.items():
+            self._withdraw(name, conf)
         for name in names:
             if name in self.failures:
                 continue
@@ -78,6 +81,12 @@ class Apply:
                     self.step(f"remove {path}")
                 files.remove(self.paths.folder(name))
                 self.step(f"remove {name}")
+
+    def _withdraw(self, name: str, had: str | None, gets: str | None = None) -> None:
+        """Where a stopped process advertised a range that its configuration will not have, tell the guests."""
+        old = core.advertised(had or "")
+        if old is not None and old != core.advertised(gets or "") and name not in self.failures:
+            router.withdraw(*old)
 
     def _write(self) -> None:
         for change in self.work.changes:
@@ -126,10 +135,14 @@ class Apply:
 
     def _start(self, names: list[str]) -> dict[str, str]:
         """Stop what runs, take out the leases that nobody has any more while nobody writes the file, and start."""
-        failed = self.host.stop(names)
+        said = {name: router.unready(self.work.instances[name]) for name in names}
+        failed = {name: why for name, why in said.items() if why is not None}
+        failed.update(self.host.stop([name for name in names if name not in failed]))
         self.step("stop")
         ready = [name for name in names if name not in failed]
         for name in ready:
+            gets = files.read(self.paths.file(name, core.CONF))
+            self._withdraw(name, self.work.have[name].files.get(core.CONF), gets)
             leases.prune(self.work.instances[name], self.paths, self.step)
         failed.update(self.host.start(ready))
         self.step("start")

@@ -27,11 +27,16 @@ LEASES_WAIT = 0.1
 Step = t.Callable[[str], None]
 
 
-def stale(instance: core.Instance, paths: core.Paths, patience: float = 0) -> list[core.Lease]:
-    """The stale leases that stand after at most so many seconds."""
+def stale(instance: core.Instance, paths: core.Paths) -> list[core.Lease]:
+    """The stale leases of the lease file."""
+    return core.stale_leases(instance, _text(paths, instance.name), time.time())
+
+
+def _stale_v4(instance: core.Instance, paths: core.Paths, patience: float = 0) -> list[core.Lease]:
+    """The stale leases of IPv4 that stand after at most so many seconds."""
     deadline = time.monotonic() + patience
     while True:
-        found = core.stale_leases(instance, _text(paths, instance.name), time.time())
+        found = [lease for lease in stale(instance, paths) if lease.version == 4]
         if not found or time.monotonic() >= deadline:
             return found
         time.sleep(0.01)
@@ -47,17 +52,20 @@ def prune(instance: core.Instance, paths: core.Paths, step: Step) -> None:
 
 
 def release(instance: core.Instance, paths: core.Paths, step: Step) -> None:
-    """Have the running dnsmasq give up the stale leases. HostError names those that it keeps."""
+    """Have the running dnsmasq give up the stale leases of IPv4. HostError names those that it keeps.
+
+    One of DHCPv6 that appeared meanwhile is left to the next run, which restarts the process.
+    """
     said = ""
     for _round in range(RELEASE_ROUNDS):
-        for lease in stale(instance, paths):
+        for lease in _stale_v4(instance, paths):
             binary = programs.need("dhcp_release", "dnsmasq-utils")
             identity = (lease.client_id,) if lease.client_id else ()
             said = programs.run((binary, instance.interface, lease.address, lease.mac, *identity)).said or said
             step(f"{instance.name}: release {lease.address}")
-        if not stale(instance, paths, RELEASE_WAIT):
+        if not _stale_v4(instance, paths, RELEASE_WAIT):
             return
-    left = ", ".join(str(lease) for lease in stale(instance, paths))
+    left = ", ".join(str(lease) for lease in _stale_v4(instance, paths))
     raise HostError(f"dnsmasq does not give up the lease {left}" + (f": {first_line(said)}" if said else ""))
 
 

@@ -33,6 +33,18 @@ FULL = {
         {"address": "10.0.0.9", "hostname": "far1"},
     ],
 }
+DUAL = {
+    **FULL,
+    "range_v6": "fd00:0::7/64",
+    "hosts": [
+        {**FULL["hosts"][0], "address_v6": "fd00::F816:3EFF:fe01:20c"},
+        {"mac": "fa:16:3e:01:02:05", "hostname": "six", "address": None, "address_v6": "fd00::f816:3eff:fe01:205"},
+        FULL["hosts"][1],
+    ],
+    "names": [*FULL["names"], {"address": "fd00::9", "hostname": "far1"}],
+}
+IPV4 = ("listen_address", "dhcp_start", "netmask")
+ALONE = {**DUAL, **dict.fromkeys(IPV4), "hosts": DUAL["hosts"][1:2], "options": []}
 OPTIONAL = ("domain", "servers", "config_file", "hosts", "options", "names")
 
 
@@ -98,6 +110,71 @@ def test_what_is_empty_leaves_no_line():
 def test_empty_domain_leaves_no_dot():
     files = rendered(domain="")
     assert ",web1,10.0.0.3\n" in files["hosts"] and "\tfar1\n" in files["names"]
+
+
+def test_the_whole_configuration_with_ipv6():
+    """Beside IPv4 the difference, alone the lines of IPv4 less."""
+    four, both, six = (rendered(**each)["dnsmasq.conf"].splitlines() for each in (FULL, DUAL, ALONE))
+    assert sorted(set(both) - set(four)) == [
+        "bind-dynamic",
+        "dhcp-lease-max=512",
+        "dhcp-option=option6:domain-search,novalocal",
+        "dhcp-range=set:blue,fd00::,static,slaac,64,600s",
+        "enable-ra",
+        "ra-param=br100,10,60",
+    ]
+    assert sorted(set(four) - set(both)) == ["bind-interfaces", "dhcp-lease-max=256"]
+    assert sorted(set(six) - set(both)) == ["dhcp-lease-max=256"]
+    assert sorted(set(both) - set(six)) == [
+        "dhcp-lease-max=512",
+        "dhcp-range=set:blue,10.0.0.2,static,255.255.255.0,86400s",
+        "listen-address=10.0.0.1",
+    ]
+
+
+def test_the_other_files_with_ipv6():
+    files = rendered(**DUAL)
+    assert files["hosts"].splitlines() == [
+        "fa:16:3e:01:02:03,web1.novalocal,10.0.0.3",
+        "fa:16:3e:01:02:0c,web10.novalocal,10.0.0.10,[fd00::f816:3eff:fe01:20c]",
+        "fa:16:3e:01:02:05,six.novalocal,[fd00::f816:3eff:fe01:205]",
+    ]
+    assert files["names"].splitlines() == [
+        "10.0.0.9\tfar1.novalocal",
+        "10.0.0.100\tfar2.novalocal",
+        "fd00::9\tfar1.novalocal",
+        "fd00::f816:3eff:fe01:205\tsix.novalocal",
+        "fd00::f816:3eff:fe01:20c\tweb10.novalocal",
+    ]
+
+
+def test_a_name_of_a_host_may_be_given_again():
+    names = [{"address": "fd00::f816:3eff:fe01:205", "hostname": "six"}]
+    assert rendered(**{**ALONE, "names": names})["names"] == "fd00::f816:3eff:fe01:205\tsix.novalocal\n"
+
+
+def test_ipv6_without_domain_guests_and_a_long_lease():
+    files = rendered(**{**ALONE, "domain": "", "hosts": [], "names": [], "lease_time": 300})
+    assert files["names"] == "" and "addn-hosts=" in files["dnsmasq.conf"]
+    assert "option6" not in files["dnsmasq.conf"] and ",slaac,64,300s\n" in files["dnsmasq.conf"]
+
+
+def test_values_of_ipv4_may_be_left_out_with_ipv6():
+    short = {key: value for key, value in ALONE.items() if key not in IPV4}
+    assert core.parse({"instances": [short]}) == core.parse({"instances": [ALONE]})
+
+
+def test_what_is_null_is_as_today():
+    hosts = [{**each, "address_v6": None} for each in FULL["hosts"]]
+    assert rendered(range_v6=None, hosts=hosts) == rendered()
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"), [(FULL, None), (DUAL, ("br100", "fd00::/64")), (ALONE, ("br100", "fd00::/64"))]
+)
+def test_what_a_configuration_advertises(change, wanted):
+    assert core.advertised(rendered(**change)["dnsmasq.conf"]) == wanted
+    assert core.advertised("") is None
 
 
 def test_optional_keys_may_be_left_out():
@@ -205,7 +282,7 @@ BAD = [
     ({"hosts": [HOST, {**HOST, "address": "10.0.0.4"}]}, r"hosts\[1\]\.mac: 'fa:16:3e:01:02:03' is that of .*hosts"),
     ({"hosts": [HOST, {**HOST, "mac": "fa:16:3e:01:02:04"}]}, r"hosts\[1\]\.address: '10\.0\.0\.3' is that of"),
     ({"hosts": [HOST, {**HOST, "mac": HOST["mac"].upper(), "address": "10.0.0.5"}]}, r"hosts\[1\]\.mac"),
-    ({"hosts": [{**HOST, "vif": 1}]}, r"hosts\[0\]: unknown key 'vif'; known are address, hostname, mac"),
+    ({"hosts": [{**HOST, "vif": 1}]}, r"hosts\[0\]: unknown key 'vif'; known are address, address_v6, hostname, mac"),
     ({"hosts": [{"mac": HOST["mac"]}]}, r"hosts\[0\]\.hostname is required"),
     ({"hosts": ["x"]}, r"hosts\[0\]: 'x' is not a mapping"),
     ({"options": [{"option": 0, "value": "1"}]}, r"options\[0\]\.option: 0 is not a whole number from 1 to 254"),
@@ -223,6 +300,32 @@ BAD = [
     ({"names": [{"address": "10.0.0", "hostname": "a"}]}, r"names\[0\]\.address"),
     ({"names": [{"address": "10.0.0.9", "hostname": "a"}] * 2}, r"names\[1\]: 'a' at 10\.0\.0\.9 stands there twice"),
     ({"tag": "x"}, r"dnsmasq\.instances\[0\]: unknown key 'tag'"),
+]
+
+
+SIX = ALONE["hosts"][0]
+BAD += [
+    ({**DUAL, "range_v6": "fd00::/48"}, r"range_v6: fd00::/48 is not a /64"),
+    ({**DUAL, "range_v6": "fd00::1"}, r"range_v6: 'fd00::1' is not an IPv6 range"),
+    ({**DUAL, "range_v6": "10.0.0.0/24"}, r"range_v6: '10\.0\.0\.0/24' is not an IPv6 range"),
+    ({**DUAL, "range_v6": "fd00::/64\nserver=1"}, r"range_v6"),
+    ({**DUAL, "range_v6": 64}, r"range_v6"),
+    ({**DUAL, "range_v6": "fe80::/64"}, r"range_v6: fe80::/64 cannot be advertised"),
+    ({**DUAL, "range_v6": "ff02::/64"}, r"range_v6: ff02::/64 cannot be advertised"),
+    ({**DUAL, "range_v6": "::/64"}, r"range_v6: ::/64 cannot be advertised"),
+    ({**DUAL, "netmask": None}, r"netmask is required with the other values of IPv4"),
+    ({**ALONE, "listen_address": "10.0.0.1"}, r"dhcp_start is required with the other values of IPv4"),
+    ({"listen_address": None}, r"listen_address is required$"),
+    ({**ALONE, "range_v6": None}, r"listen_address is required$"),
+    ({**ALONE, "hosts": [{**SIX, "address": "10.0.0.3"}]}, r"hosts\[0\]\.address: 10\.0\.0\.3 has no place in .*IPv6"),
+    ({"hosts": [{**HOST, "address_v6": "fd00::3"}]}, r"hosts\[0\]\.address_v6: fd00::3 has no place in .*without IPv6"),
+    ({"hosts": [{**HOST, "address": None}]}, r"hosts\[0\]\.address is required"),
+    ({**DUAL, "hosts": [{**SIX, "address_v6": None}]}, r"hosts\[0\]: neither address nor address_v6"),
+    ({**DUAL, "hosts": [{**SIX, "address_v6": "fd01::5"}]}, r"hosts\[0\]\.address_v6: fd01::5 is outside of fd00::/64"),
+    ({**DUAL, "hosts": [{**SIX, "address_v6": "fd00::"}]}, r"address_v6: fd00:: is the address of every router"),
+    ({**DUAL, "hosts": [{**SIX, "address_v6": "10.0.0.5"}]}, r"address_v6: '10\.0\.0\.5' is not an IPv6 address"),
+    ({**DUAL, "hosts": [SIX, {**SIX, "mac": HOST["mac"]}]}, r"hosts\[1\]\.address_v6: 'fd00::f816.*' is that of"),
+    ({**DUAL, "names": [{"address": "fd00::g", "hostname": "a"}]}, r"names\[0\]\.address: 'fd00::g' is not an address"),
 ]
 
 
@@ -250,12 +353,19 @@ def test_refused_plan(plan, message):
         core.parse(plan)
 
 
-@pytest.mark.parametrize("key", ["name", "interface", "listen_address"])
+@pytest.mark.parametrize("key", ["name", "interface", "listen_address", "range_v6"])
 def test_two_instances_share_nothing(key):
-    other = item(name="br101", interface="br101", listen_address="10.0.0.200")
-    other[key] = FULL[key]
+    other = item(name="br101", interface="br101", listen_address="10.0.0.200", range_v6="fd01::/64")
+    other[key] = DUAL[key]
     with pytest.raises(InputError, match=rf"instances\[1\]\.{key}: .* is that of dnsmasq\.instances\[0\] already"):
-        core.parse({"instances": [FULL, other]})
+        core.parse({"instances": [DUAL, other]})
+
+
+def test_any_number_of_instances_may_lack_a_version():
+    bridges = [{**ALONE, "name": name, "interface": name, "hosts": []} for name in ("a", "b")]
+    six = [{**each, "range_v6": f"fd0{n}::/64"} for n, each in enumerate(bridges)]
+    four = [item(name=f"c{n}", interface=f"c{n}", listen_address=f"10.0.0.20{n}") for n in range(2)]
+    assert len(core.parse({"instances": [*six, *four]})) == 4
 
 
 # --- leases ----------------------------------------------------------------------------------------------------------
@@ -278,6 +388,30 @@ def test_stale_leases():
     ]
     kept = core.without_leases(LEASES, stale)
     assert kept.splitlines() == [line for n, line in enumerate(LEASES.splitlines()) if n not in (1, 3)]
+
+
+LEASES_V6 = """\
+2000 fa:16:3e:01:02:03 10.0.0.3 web1 *
+duid 00:01:00:01:32:94:1c:cd:42:d5:5d:23:25:1a
+2000 1040187402 fd00::f816:3eff:fe01:205 six 00:01:00:01:32:94:1c:b6:fa:16:3e:00:00:0a
+2000 1040187403 fd00::5 * 00:03:00:01:fa:16:3e:00:00:0a
+1000 1040187404 fd00::6 over 00:03:00:01:fa:16:3e:00:00:0b
+2000 T1040187405 fd00::7 passing 00:03:00:01:fa:16:3e:00:00:0c
+2000 1040187406 fd00:::8 broken 00:03:00:01:fa:16:3e:00:00:0c
+agent-info fd00::5 00:01
+2000 1040187407 fd00::9 cut"""
+
+
+def test_stale_leases_of_dhcpv6():
+    instance = parsed(**DUAL)
+    stale = core.stale_leases(instance, LEASES_V6, 1500.0)
+    assert [str(lease) for lease in stale] == [
+        "fd00::5 of 00:03:00:01:fa:16:3e:00:00:0a",
+        "fd00::7 of 00:03:00:01:fa:16:3e:00:00:0c",
+    ]
+    lines = LEASES_V6.splitlines()
+    assert core.without_leases(LEASES_V6, stale).splitlines() == [*lines[:3], lines[4], *lines[6:]]
+    assert len(core.stale_leases(parsed(hosts=[]), LEASES_V6, 1500.0)) == 4
 
 
 # --- comparing -------------------------------------------------------------------------------------------------------
@@ -323,6 +457,12 @@ def without(*files, **other):
         ),
         ({"enabled": False}, "unchanged", [], ["start br100 at boot"]),
         ({"stale": (core.Lease(0, "m", "10.0.0.3", ""),)}, "unchanged", [], ["release 10.0.0.3 of m on br100"]),
+        (
+            {"stale": (core.Lease(0, "", "fd00::3", "00:03"),)},
+            "restart",
+            [],
+            ["restart br100: a lease of DHCPv6 lost its reservation", "release fd00::3 of 00:03 on br100"],
+        ),
     ],
 )
 def test_compare(state, process, written, actions):
@@ -363,5 +503,7 @@ def test_unit():
         "RuntimeDirectory=tenantnet/dnsmasq",
         "ExecStart=/usr/sbin/dnsmasq --conf-file=/etc/tenantnet/dnsmasq/%i/dnsmasq.conf",
         "Restart=on-failure",
+        """ExecStartPre=/bin/sh -c 'test -e "/sys/class/net/$$(sed -n s/^interface=//p """
+        """/etc/tenantnet/dnsmasq/%i/dnsmasq.conf)/ifindex"'""",
     ):
         assert line in unit
