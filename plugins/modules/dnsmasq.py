@@ -31,7 +31,8 @@ notes:
     address of the bridge, and the MTU that of the bridge."
   - The bridge needs an address in the advertised range, for C(dnsmasq) advertises no other range, and the host has to
     forward IPv6. The address may be the one of every router (C(fd00::/64) with C(nodad)), where several hosts serve one
-    network. The module fails for an instance that it would start without any.
+    network. The module fails for an instance that it would start without any, and restarts one whose bridge or address
+    was made anew after its start, because C(dnsmasq) may have given up advertising in between.
   - A lease of DHCPv6 is bound to the client's DUID. It lasts for 10 minutes at most, because until it ends
     C(dnsmasq) refuses the address to a guest that was installed anew with the same MAC address.
   - Where a range is no longer advertised, guests are told so with a last advertisement; they let the route go at once
@@ -71,10 +72,10 @@ options:
         C(address_v6), which is answered by name as well. With C(range_v6) one of the two addresses is enough. A MAC and
         an address stand there once each. Of a host name with more than 63 characters the first 2 and the last 60 are
         kept.
-      - C(options) lists options of DHCPv4 that are sent to every client, each with its number C(option) and its C(value).
-        An empty value suppresses an option that C(dnsmasq) would send by itself.
-      - C(names) lists further names to answer, each with C(address), of either version, and C(hostname), such as those of
-        guests on other hosts.
+      - C(options) lists options of DHCPv4 that are sent to every client, each with its number C(option) and its
+        C(value). An empty value suppresses an option that C(dnsmasq) would send by itself.
+      - C(names) lists further names to answer, each with C(address), of either version, and C(hostname), such as those
+        of guests on other hosts.
       - C(range_v6), C(domain), C(servers), C(config_file), C(hosts), C(options) and C(names) may be left out.
     type: dict
     required: true

@@ -34,6 +34,8 @@ class Have:
     #: systemd starts it at boot; true where there is no systemd.
     enabled: bool = True
     stale: tuple[Lease, ...] = ()
+    #: The address of its IPv6 range came after its process, which may have given up advertising by then.
+    missed: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ def _process(write: t.Mapping[str, str], remove: t.Sequence[str], have: Have) ->
         return RESTART, "its configuration changes"
     if have.pending == RESTART:
         return RESTART, "an interrupted run left it to do"
+    if have.missed:
+        return RESTART, "its interface got the IPv6 address after it started"
     # To be told of a release it would stand still longer than a restart takes: it looks for the MAC address of the one
     # who tells, half a second each time, and finds none, for that is this host.
     if any(lease.version == 6 for lease in have.stale):

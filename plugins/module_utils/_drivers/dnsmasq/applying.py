@@ -135,7 +135,9 @@ class Apply:
 
     def _start(self, names: list[str]) -> dict[str, str]:
         """Stop what runs, take out the leases that nobody has any more while nobody writes the file, and start."""
-        said = {name: router.unready(self.work.instances[name]) for name in names}
+        wanted = [self.work.instances[name] for name in names]
+        present = router.addresses() if any(each.range_v6 for each in wanted) else []
+        said = {each.name: router.unready(each, present) for each in wanted}
         failed = {name: why for name, why in said.items() if why is not None}
         failed.update(self.host.stop([name for name in names if name not in failed]))
         self.step("stop")

@@ -49,6 +49,12 @@ def _runs(paths: core.Paths, name: str, pid: int) -> bool:
     return os.path.basename(arguments[0]) == b"dnsmasq" and ours in arguments
 
 
+def started(pid: int) -> float | None:
+    """How many seconds after the boot the process was started; None where it has ended."""
+    ticks = _start_of(pid)
+    return None if ticks is None else int(ticks) / os.sysconf("SC_CLK_TCK")
+
+
 def stop_processes(paths: core.Paths, names: t.Iterable[str]) -> dict[str, str]:
     """End the processes together: asked first, then forced; the names of those that stay, with the reason."""
     # Kept by number: dnsmasq removes its pid file some time before it lets its sockets go.

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from ..._core import dnsmasq as core
 from ..._core.errors import HostError
 from .. import files
-from . import leases, service
+from . import leases, router, service
 
 
 @dataclass
@@ -57,10 +57,11 @@ def compare(instances: t.Sequence[core.Instance], paths: core.Paths, host: servi
     """Read the host once and name what it needs."""
     enabled = host.enabled()
     present = _present(paths, enabled or set())
+    addresses = router.addresses() if any(each.range_v6 and each.name in present for each in instances) else []
     have = {}
     changes = []
     for each in instances:
-        have[each.name] = _have(each, paths, present, enabled)
+        have[each.name] = _have(each, paths, present, enabled, addresses)
         files_wanted = core.render(each, paths, _digest(each.config_file))
         changes.append(core.compare(each, files_wanted, have[each.name]))
     by_name = {each.name: each for each in instances}
@@ -113,21 +114,32 @@ def _names_in(folder: str) -> list[str]:
 
 
 def _have(
-    want: core.Instance, paths: core.Paths, present: t.Mapping[str, set[str]], enabled: set[str] | None
+    want: core.Instance,
+    paths: core.Paths,
+    present: t.Mapping[str, set[str]],
+    enabled: set[str] | None,
+    addresses: t.Sequence[router.Address],
 ) -> core.Have:
     name = want.name
     if name not in present:
         return core.Have(files={}, enabled=enabled is None)
     kinds = present[name]
     texts, unreadable = _read_files(paths, name)
+    pid = service.pid_of(paths, name) if "pid" in kinds else None
     return core.Have(
         files=texts,
         unreadable=frozenset(unreadable),
-        running="pid" in kinds and service.pid_of(paths, name) is not None,
+        running=pid is not None,
+        missed=pid is not None and want.range_v6 is not None and _has_missed(want, addresses, pid),
         pending=_pending(paths, name) if "pending" in kinds else core.UNCHANGED,
         enabled=enabled is None or name in enabled,
         stale=tuple(leases.stale(want, paths)) if "leases" in kinds else (),
     )
+
+
+def _has_missed(want: core.Instance, addresses: t.Sequence[router.Address], pid: int) -> bool:
+    started = service.started(pid)
+    return started is not None and router.has_missed(want, addresses, started)
 
 
 def _read_files(paths: core.Paths, name: str) -> tuple[dict[str, str], set[str]]:

@@ -457,6 +457,7 @@ def without(*files, **other):
         ),
         ({"enabled": False}, "unchanged", [], ["start br100 at boot"]),
         ({"stale": (core.Lease(0, "m", "10.0.0.3", ""),)}, "unchanged", [], ["release 10.0.0.3 of m on br100"]),
+        ({"missed": True}, "restart", [], ["restart br100: its interface got the IPv6 address after it started"]),
         (
             {"stale": (core.Lease(0, "", "fd00::3", "00:03"),)},
             "restart",
