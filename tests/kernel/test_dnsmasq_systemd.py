@@ -40,6 +40,7 @@ OTHER = {
     "dhcp_start": "10.0.1.2",
     "hosts": [],
 }
+DUAL = {**PLAIN, "range_v6": "fd00::/64"}
 UNITS = "tenantnet-dnsmasq@br100", "tenantnet-dnsmasq@br101"
 
 SHIPPED = "/usr/local/lib/collections"
@@ -171,17 +172,23 @@ def test_a_unit_that_systemd_has_not_read_is_read(host):
     assert not run(host, PLAIN)["changed"]
 
 
-def test_instances_come_back_after_a_boot_when_their_bridge_does(host):
-    run(host, PLAIN)
+@pytest.mark.parametrize("wanted", [PLAIN, DUAL], ids=["ipv4", "both"])
+def test_instances_come_back_after_a_boot_when_their_bridge_does(host, wanted):
+    host.run(["ip", "address", "add", "fd00::1/64", "dev", "br100"])
+    run(host, wanted)
     host.kill()
     host.boot()
+    # dnsmasq with IPv6 would start without its bridge, but then its DHCP would never be bound to it.
     assert state(host, UNITS[0]) in ("activating", "failed")
-    host.run(["ip", "link", "add", "br100", "type", "bridge"])
     host.run(["ip", "link", "add", "br101", "type", "bridge"])
-    host.run(["ip", "address", "add", "10.0.0.1/24", "dev", "br100"])
+    host.run(
+        ["ip", "-batch", "-"],
+        input="link add br100 type bridge\naddress add 10.0.0.1/24 dev br100\naddress add fd00::1/64 dev br100\n",
+    )
     host.run(["ip", "link", "set", "br100", "up"])
     deadline = time.monotonic() + 30
     while state(host, UNITS[0]) != "active" and time.monotonic() < deadline:
         time.sleep(0.2)
     assert state(host, UNITS[0]) == "active"
-    assert not run(host, PLAIN)["changed"]
+    assert not run(host, wanted)["changed"]
+    assert "0.0.0.0%br100:67 " in host.run(["ss", "-Hlnu"]).stdout
