@@ -112,8 +112,8 @@ def _process(write: t.Mapping[str, str], remove: t.Sequence[str], have: Have) ->
         return RESTART, "an interrupted run left it to do"
     if have.missed:
         return RESTART, "its interface got the IPv6 address after it started"
-    # To be told of a release it would stand still longer than a restart takes: it looks for the MAC address of the one
-    # who tells, half a second each time, and finds none, for that is this host.
+    # A release by dhcp_release6 would hold dnsmasq up for longer, a second for each lease: it seeks the MAC address of
+    # the sender among the neighbours, and this host is not its own neighbour.
     if any(lease.version == 6 for lease in have.stale):
         return RESTART, "a lease of DHCPv6 lost its reservation"
     if write or remove:
