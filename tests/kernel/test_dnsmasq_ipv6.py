@@ -163,6 +163,26 @@ def test_ipv6_alone(host):
     assert answers(client, "aaaa", "web1.novalocal", f"{router(client)[0]}%eth0") == [EUI_A]
 
 
+@pytest.mark.parametrize("detects_duplicates", ["1", "0"])
+def test_bridge_that_waits_for_its_first_guest(host, detects_duplicates):
+    """It has no carrier before, so no link-local address; and its own address may be unusable until then."""
+    host.bridge("br100")
+    ip("link", "add", "idle", "type", "veth", "peer", "name", "idle-far")
+    ip("link", "set", "idle", "master", "br100", "up")
+    ip("address", "flush", "dev", "br100")
+    ip("link", "set", "br100", "down")
+    with open("/proc/sys/net/ipv6/conf/br100/accept_dad", "w", encoding="ascii") as handle:
+        handle.write(detects_duplicates)
+    ip("link", "set", "br100", "up")
+    ip("address", "add", GATEWAY, "dev", "br100")
+    assert link_local() == []
+    host.run(alone())
+    client = host.client(MAC_A)
+    assert_configures_itself(client)
+    for server in (f"{router(client)[0]}%eth0", "fd00::1"):
+        soon(lambda server=server: answers(client, "aaaa", "web1.novalocal", server), [EUI_A], seconds=10)
+
+
 def test_names_of_both_versions(host):
     host.bridge("br100", "10.0.0.1/24", GATEWAY)
     far = [{"address": "fd00::9", "hostname": "far"}, {"address": "10.0.0.9", "hostname": "far"}]

@@ -96,8 +96,8 @@ def _conf(instance: Instance, paths: Paths, extra_digest: str | None) -> str:
     lines = [
         "# Written by tenantnet.nova; changes by hand do not last.",
         "strict-order",
-        # An IPv6 address of the bridge can be used only when its duplicates were looked for, which on a bridge without
-        # a guest does not even begin: there dnsmasq has to bind when the kernel says so.
+        # The link-local address, at which guests are told to ask for names, comes to a bridge with its first guest.
+        # Later than its start dnsmasq would else bind only to an address whose duplicates are still looked for.
         "bind-dynamic" if instance.range_v6 else "bind-interfaces",
         "except-interface=lo",
         # nova gave the address alone. Then the DHCP sockets of all instances are bound to 0.0.0.0, and the kernel hands
