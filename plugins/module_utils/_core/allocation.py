@@ -321,9 +321,9 @@ class _Allocation:
         served = set(by_any.values())
         for request in self._declared.instances.values():
             if request.floating_ip == ANY and request.name not in served:
-                self._associate_any(request)
-            elif self._settings.auto_assign_floating_ip and request.floating_ip is None:
-                self._auto_assign(request)
+                instances.associate_any(self._work, request)
+            else:
+                instances.auto_assign(self._work, request)
         self._remove_floating()
 
     def _wanted_associations(self) -> dict[str, InstanceRequest]:
@@ -359,31 +359,9 @@ class _Allocation:
         }
         owners.update({address: (request.project, request.path) for address, request in wanted.items()})
         for address, (project, path) in owners.items():
-            row = self._ledger.get(FloatingIp, address)
-            if row is None:
-                raise InputError(f"{path}: {address} is no floating IP; declare its range in nova_floating_ranges")
-            if row.project is None:
-                self._allocate(project, row.pool, address)
-            elif row.project != project:
-                raise InputError(f"{path}: floating IP {address} belongs to project {row.project!r}, not {project!r}")
+            instances.own_floating(self._work, project, address, path)
         for address, request in wanted.items():
-            target = floating_ips.fixed_address_of(self._ledger, request.name, version=addressing.version(address))
-            floating_ips.associate(self._ledger, address, target, by=INVENTORY)
-
-    def _allocate(self, project: str, pool: str, address: str | None = None) -> FloatingIp:
-        row = projects.known(self._ledger, project, "project")
-        quota = projects.quota(row, "floating_ips", self._settings)
-        return floating_ips.allocate(self._ledger, project, pool, quota, INVENTORY, address=address)
-
-    def _associate_any(self, request: InstanceRequest) -> None:
-        pool = request.floating_pool or self._settings.default_floating_pool
-        row = self._allocate(request.project, pool)
-        target = floating_ips.fixed_address_of(self._ledger, request.name, version=addressing.version(row.address))
-        floating_ips.associate(self._ledger, row.address, target, by=INVENTORY)
-
-    def _auto_assign(self, request: InstanceRequest) -> None:
-        pool = request.floating_pool or self._settings.default_floating_pool
-        floating_ips.auto_assign(self._ledger, request.name, request.project, pool, INVENTORY)
+            instances.associate(self._work, request, address)
 
     def _remove_floating(self) -> None:
         """Ranges that are no longer declared, after all that this run gives back."""
