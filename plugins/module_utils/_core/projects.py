@@ -118,12 +118,20 @@ def assign(ledger: Ledger, network: Network, project: Project, settings: Setting
     return assigned
 
 
-def may_use(ledger: Ledger, network: Network, project: Project, settings: Settings, path: str, who: str) -> Network:
-    """The network, which is named for an instance of the project; a free VLAN network becomes the project's by that."""
+def may_use(
+    ledger: Ledger,
+    network: Network,
+    project: Project,
+    settings: Settings,
+    path: str,
+    who: str,
+    kind: str = "instance",
+) -> Network:
+    """The network, which is named for something of the project's; a free VLAN network becomes the project's by that."""
     if network.project not in (None, project.name):
         raise InputError(
             f"{path}: network {network.label!r} belongs to project {network.project!r}, "
-            f"but instance {who!r} to {project.name!r}"
+            f"but {kind} {who!r} to {project.name!r}"
         )
     if network.project is None and network.manager == "vlan":
         return assign(ledger, network, project, settings, "need")

@@ -112,19 +112,20 @@ def _network_of(ledger: Ledger, settings: Settings, request: Request) -> Network
         raise InputError(
             f"{request.path}.network: network {found.label!r} has no IPv4 range that a subnet could be part of"
         )
-    path, who = f"{request.path}.network", f"security group {request.name}"
-    return projects.may_use(ledger, found, project, settings, path, who)
+    path = f"{request.path}.network"
+    return projects.may_use(ledger, found, project, settings, path, request.name, "security group")
 
 
 def _subnet(ledger: Ledger, request: Request, old: SecurityGroup, found: Network) -> str:
     if old.network == found.label and old.subnet is not None:
         held = addressing.known_network(old.subnet)
-        if held == request.subnet or held.size == request.subnet_size:
+        first, last = network.allowed(found)
+        if held == request.subnet or (held.size == request.subnet_size and first <= held.first and held.last <= last):
             return old.subnet
     others = [
         addressing.known_network(group.subnet)
         for group in ledger.where(SecurityGroup, network=found.label)
-        if group.subnet is not None and group.name != request.name
+        if group.subnet is not None and (group.project, group.name) != (request.project, request.name)
     ]
     if request.subnet is None:
         return _carved(ledger, request, found, others).cidr
