@@ -9,6 +9,7 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import typing as t
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ EXTRA_MARK = "# content of config_file: "
 
 UNIT = "tenantnet-dnsmasq@.service"
 
+_RANGE = re.compile(r"dhcp-range=[^,\n]*,([0-9.]+),static,([0-9.]+),", re.ASCII)
 _UNSAFE_IN_TAG = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -112,6 +114,15 @@ def _conf(instance: Instance, paths: Paths, extra_digest: str | None) -> str:
         lines.append(f"{EXTRA_MARK}{extra_digest}")
         lines.append(f"conf-file={instance.config_file}")
     return _lines(lines)
+
+
+def served_range(conf: str) -> str | None:
+    """The range of the network that a configuration of ours serves; None where it cannot be read."""
+    found = _RANGE.search(conf)
+    try:
+        return str(ipaddress.IPv4Network("/".join(found.groups()), strict=False)) if found else None
+    except ValueError:
+        return None
 
 
 def _hosts_file(instance: Instance) -> str:

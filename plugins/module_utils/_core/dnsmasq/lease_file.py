@@ -27,6 +27,7 @@ class Lease:
     mac: str
     address: str
     client_id: str
+    hostname: str = ""
 
     def __str__(self) -> str:
         return f"{self.address} of {self.mac}"
@@ -38,22 +39,23 @@ def leases(text: str) -> list[Lease]:
     for line in text.splitlines():
         words = line.split()
         if len(words) == 5 and words[0].isdigit() and MAC.match(words[1].lower()) and _ADDRESS.match(words[2]):
-            found.append(Lease(int(words[0]), words[1].lower(), words[2], "" if words[4] == "*" else words[4]))
+            name, identity = ("" if word == "*" else word for word in words[3:])
+            found.append(Lease(int(words[0]), words[1].lower(), words[2], identity, name))
     return found
+
+
+def standing_leases(text: str, now: float) -> list[Lease]:
+    """The leases that have not run out; dnsmasq drops one that has by itself, and 0 never runs out."""
+    return [lease for lease in leases(text) if lease.expiry == 0 or lease.expiry > now]
 
 
 def stale_leases(instance: Instance, text: str, now: float) -> list[Lease]:
     """Leases that no reservation backs any more; while they stand, dnsmasq refuses their address to its new owner."""
-    present = leases(text)
+    present = standing_leases(text, now)
     if not present:
         return []
     reserved = {(host.mac, host.address) for host in instance.hosts}
-    # dnsmasq drops a lease that has run out by itself; 0 never runs out.
-    stale = (
-        lease
-        for lease in present
-        if (lease.mac, lease.address) not in reserved and (lease.expiry == 0 or lease.expiry > now)
-    )
+    stale = (lease for lease in present if (lease.mac, lease.address) not in reserved)
     return sorted(stale, key=lambda lease: (number(lease.address), lease.mac))
 
 
