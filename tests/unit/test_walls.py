@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 import sys
 
@@ -42,7 +43,8 @@ def named(path: pathlib.Path) -> str:
     return str(path.relative_to(PLUGINS))
 
 
-def imports(path: pathlib.Path) -> set[str]:
+@functools.cache
+def imports(path: pathlib.Path) -> frozenset[str]:
     """Dotted names of all that a file imports, wherever in the file, relative names made absolute."""
     package = [*PACKAGE.split("."), *path.relative_to(PLUGINS).parts[:-1]]
     found = set()
@@ -53,7 +55,7 @@ def imports(path: pathlib.Path) -> set[str]:
             base = package[: len(package) - node.level + 1] if node.level else []
             base = [*base, *(node.module.split(".") if node.module else [])]
             found.update(".".join([*base, alias.name]) for alias in node.names)
-    return found
+    return frozenset(found)
 
 
 def below(name: str, *packages: str) -> bool:
