@@ -249,15 +249,10 @@ def vpns(parameters: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _vpn(ledger: Ledger, site: Settings, found: Network, now: float) -> dict[str, t.Any]:
+    # An instance on a network that a project has is of that project.
     name = f"{found.project}-vpn"
-    instance = ledger.get(Instance, name)
-    if instance is not None and instance.project != found.project:
-        instance = None
     held = [row for row in ledger.where(FixedIp, instance=name, network=found.label) if row.version == 4]
-    if instance is None or not held:
-        instance, state = None, None
-    else:
-        state = fixed_ips.state_of(held[0], now)
+    instance = ledger.get(Instance, name) if held else None
     return {
         "project": found.project,
         "network": found.label,
@@ -267,5 +262,5 @@ def _vpn(ledger: Ledger, site: Settings, found: Network, now: float) -> dict[str
         "vpn_private_address": found.vpn_private_address,
         "instance": instance and instance.name,
         "instance_host": instance and instance.host,
-        "state": state,
+        "state": fixed_ips.state_of(held[0], now) if held else None,
     }

@@ -12,7 +12,7 @@ import typing as t
 import a_record
 import pytest
 from a_record import fixed_ip, network
-from a_store import content, dump, file_of, keep
+from a_store import content, dump, file_of, keep, sql
 from ansible_collections.tenantnet.nova.plugins.module_utils import _networks
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError, StoreError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.state import FloatingIp, Instance
@@ -92,6 +92,11 @@ def test_what_a_command_makes_is_told_apart(sqlite_url: str) -> None:
     run(sqlite_url, label="green", fixed_range="10.9.0.0/24", project="acme")
     green = content(sqlite_url).networks["green"]
     assert (green.origin, green.project_origin) == ("command", "command")
+
+
+def test_the_history_has_the_run_and_the_user(url: str) -> None:
+    run(url, **_NEW)
+    assert sql(url, "SELECT run, user_name, key FROM history") == [("4711", "alice", "green")]
 
 
 def test_the_options_of_the_site_hold(sqlite_url: str) -> None:
@@ -229,6 +234,14 @@ def test_a_network_is_changed_by_any_of_its_names(name: dict[str, str], sqlite_u
     freed = run(sqlite_url, state="modified", **name, disassociate_project=True, disassociate_host=True)
     assert the(freed) == {**changed, "project": None, "project_origin": None, "host": None}
     assert not run(sqlite_url, state="modified", **name, disassociate_project=True, disassociate_host=True)["changed"]
+
+
+def test_what_is_not_said_of_a_network_is_not_the_default_of_the_site(sqlite_url: str) -> None:
+    asked = {**_NEW, "bridge": "br9", "fixed_range_v6": "fd00:9::/64", "gateway_v6": "fd00:9::9"}
+    made = the(run(sqlite_url, **asked, settings={}))
+    site = {"nova_network_manager": "vlan", "nova_multi_host": True, "nova_flat_network_dns": "192.0.2.53"}
+    changed = run(sqlite_url, label="green", host="net1", gateway_v6="fd00:9::9", settings=site)
+    assert the(changed) == {**made, "host": "net1"}
 
 
 @pytest.mark.parametrize(
@@ -466,7 +479,7 @@ def test_vpn_endpoints(sqlite_url: str) -> None:
         Instance("acme-vpn", "acme", "h1", "command"),
         a_record.vif("acme-vpn", "violet"),
         a_record.fixed_ip("10.0.1.3", instance="acme-vpn", leased=True)._replace(network="violet"),
-        # Of another project, so it is not that one's VPN.
+        # On another network, so it is not that project's VPN.
         Instance("other-vpn", "acme", "h1", "command"),
         a_record.vif("other-vpn", "blue"),
         a_record.fixed_ip("10.0.0.9", instance="other-vpn"),
