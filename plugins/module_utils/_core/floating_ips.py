@@ -71,10 +71,7 @@ def create(
     there = _stored(ledger, addresses)
     if there:
         found = [f"{row.address} (pool {row.pool!r})" for row in there.values()]
-        raise InputError(
-            f"{path}: {_some(found)} already floating IP{'s' if len(found) > 1 else ''}; "
-            "leave out what is there, or delete it first"
-        )
+        raise InputError(f"{path}: {_some(found)} there already; leave out what is there, or delete it first")
     check_outside_networks(ledger, addresses, path)
     rows = [FloatingIp(address, pool, interface, origin=origin) for address in addresses]
     for row in rows:
