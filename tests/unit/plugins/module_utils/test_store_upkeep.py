@@ -6,15 +6,18 @@ import datetime
 import pathlib
 import stat
 
+import a_record
 import pytest
 import yaml
+from a_record import fixed_ip
 from a_site import address_of, instance, multi_host, site
-from a_store import content, dump, is_sqlite, put, sql
+from a_store import content, dump, is_sqlite, keep, put, sql
 from ansible_collections.tenantnet.nova.plugins.module_utils import _store
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import document, history, invariants
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import document, history, invariants, migrations
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError, StoreError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import store, upkeep
 
+VERSION = migrations.SCHEMA_VERSION
 BY = history.Author("import", "somebody", 5000.0)
 
 
@@ -70,7 +73,7 @@ def put_more(url: str) -> str:
 
 def test_the_document_is_for_people_and_git(url: str) -> None:
     text = upkeep.export(lived(url))
-    assert text.startswith("---\nstore: tenantnet.nova\nversion: 2\nprojects:\n  - {")
+    assert text.startswith(f"---\nstore: tenantnet.nova\nversion: {VERSION}\nprojects:\n  - {{")
     read = yaml.safe_load(text)
     assert [row["address"] for row in read["fixed_ips"]] == [f"10.0.0.{n}" for n in range(2, 7)]
     put(url, multi_host(instances=[instance("a"), instance("c"), *(instance(f"n{n}") for n in range(9))]), now=3500.0)
@@ -128,8 +131,12 @@ def test_an_export_of_the_first_version_is_brought_up_to_date(url: str) -> None:
     [
         ("---", "--- [", "a.yml is no YAML in line"),
         ("store: tenantnet.nova", "shop: x", "no export of a store"),
-        ("version: 2", "version: 3", "version 3, but this collection knows 1 to 2; update the collection"),
-        ("version: 2", "version: two", "version 'two'"),
+        (
+            f"version: {VERSION}",
+            "version: 99",
+            f"version 99, but this collection knows 1 to {VERSION}; update the collection",
+        ),
+        (f"version: {VERSION}", "version: two", "version 'two'"),
         ('"mtu": null', '"mtu": "big"', r"networks\[0\].mtu: 'big' is not a whole number"),
         ('"multi_host": true', '"multi_host": "yes"', "'yes' is not true or false"),
         ('"name": "acme", ', "", r"projects\[0\].name is required"),
@@ -285,22 +292,45 @@ def test_fsck_finds_lost_constraints_and_what_they_kept_out(postgresql_url: str)
     lived(postgresql_url)
     sql(
         postgresql_url,
-        "ALTER TABLE fixed_ips DROP CONSTRAINT one_holder_or_released",
+        "ALTER TABLE fixed_ips DROP CONSTRAINT one_holder_or_none",
         "ALTER TABLE vifs DROP CONSTRAINT vifs_mac_key",
         "ALTER TABLE fixed_ips DROP CONSTRAINT fixed_ips_network_fkey",
         "UPDATE vifs SET mac = '02:00:00:00:00:01'",
         "UPDATE fixed_ips SET host = 'x' WHERE instance = 'a'",
     )
     found = "\n".join(upkeep.fsck(postgresql_url))
-    assert "table fixed_ips has lost the check one_holder_or_released" in found
+    assert "table fixed_ips has lost the check one_holder_or_none" in found
     assert "table vifs has lost the constraint that mac are unique" in found
     assert "table fixed_ips has lost the reference of network" in found
     assert "have the same mac '02:00:00:00:00:01'" in found
-    assert "breaks the check one_holder_or_released" in found
+    assert "breaks the check one_holder_or_none" in found
     sql(postgresql_url, "ALTER TABLE vifs DROP COLUMN mac")
     assert "column vifs.mac is not there" in upkeep.fsck(postgresql_url)
     sql(postgresql_url, "DROP TABLE fixed_ips")
     assert "table fixed_ips is not there" in upkeep.fsck(postgresql_url)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        ("UPDATE fixed_ips SET number = 5 WHERE address = '10.1.0.3'", "fixed_ips 10.1.0.3: number 5 is not 167837699"),
+        ("UPDATE fixed_ips SET number = NULL WHERE address = '10.1.0.3'", "10.1.0.3: number None is not 167837699"),
+        ("UPDATE fixed_ips SET number = 5 WHERE address = 'fd00::3'", "fixed_ips fd00::3: number 5 is not None"),
+        ("UPDATE floating_ips SET number = 5 WHERE address = '192.0.2.9'", "192.0.2.9: number 5 is not 3221225993"),
+        ("UPDATE fixed_ip_runs SET last = last + 1", "fixed_ip_runs red: 10.1.0.2 to 10.1.0.4 is not as the records"),
+        ("DELETE FROM fixed_ip_runs", "fixed_ip_runs red: 10.1.0.2 to 10.1.0.3 is missing"),
+        ("DROP INDEX fixed_ips_by_network_number", "table fixed_ips has lost the index fixed_ips_by_network_number"),
+        ("DROP INDEX history_by_record", "table history has lost the index history_by_record"),
+        ("DROP TABLE fixed_ip_runs", "table fixed_ip_runs is not there"),
+    ],
+)
+def test_fsck_finds_that_what_addresses_are_looked_for_by_is_wrong(url: str, damage: str, named: str) -> None:
+    keep(url, a_record.site(0, *(fixed_ip(text, released_at=1.0) for text in ("10.1.0.2", "10.1.0.3", "fd00::3"))))
+    before = upkeep.fsck(url)
+    sql(url, damage)
+    told = [line for line in upkeep.fsck(url) if line not in before]
+    assert any(named in line for line in told), told
+    assert len(told) <= 2
 
 
 def test_fsck_sees_a_damaged_file(sqlite_url: str) -> None:
@@ -398,7 +428,7 @@ def test_the_operations(url: str, other: str, tmp_path: pathlib.Path) -> None:
     backup = {**common, "operation": "backup", "dest": str(tmp_path / "b.sqlite")}
     assert [_store.operate(backup, mode)["changed"] for mode in (True, False, False)] == [True, True, False]
     info = _store.info({"state_url": url, "gather": ["counts", "violations", "document"], "history": False})
-    assert info["violations"] == [] and info["version"] == 2 and info["document"] == target.read_text()
+    assert info["violations"] == [] and info["version"] == VERSION and info["document"] == target.read_text()
     assert info["counts"]["instances"] == 2
     asked = {"state_url": url, "address": None, "mac": "02-00-00-00-00-01", "instance": "a", "at": "3000"}
     [held] = _store.held(asked)["holdings"]
