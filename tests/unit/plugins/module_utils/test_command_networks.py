@@ -53,7 +53,7 @@ def the(result: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def test_several_are_carved_at_once_and_a_second_run_changes_nothing(url: str) -> None:
-    asked = {"label": "blue", "fixed_range": "10.1.0.0/16", "num_networks": 3, "network_size": 256}
+    asked = {"label": "blue", "fixed_range": "10.1.0.0/16", "num_networks": 3, "network_size": 256, "bridge": "br100"}
     foretold = run(url, check_mode=True, **asked)
     with pytest.raises(StoreError, match="there is no store"):
         listed(url)
