@@ -51,6 +51,7 @@ class _Allocation:
         self._networks()
         self._security_groups()
         instances.settle(self._work, list(self._declared.instances.values()))
+        self._complete_nics()
         self._associate()
         self._remove_projects()
         instances.give_up_gateways(self._work, self._declared.hosts)
@@ -329,6 +330,13 @@ class _Allocation:
             if row.origin == INVENTORY and name not in self._declared.instances:
                 instances.remove(self._work, row)
 
+    def _complete_nics(self) -> None:
+        """Those that a command made are on networks that may have got a further range, or other gateways."""
+        for label in self._labels:
+            old, new = self._before.networks.get(label), t.cast(Network, self._ledger.get(Network, label))
+            if old is not None and _nature(old) != _nature(new):
+                instances.complete(self._work, label)
+
     # --- floating IPs ---
 
     def _floating_ranges(self) -> None:
@@ -421,6 +429,11 @@ class _Allocation:
             )
         for row in left:
             self._ledger.drop(row)
+
+
+def _nature(row: Network) -> tuple[bool, bool, bool, bool]:
+    """What decides on the addresses that a NIC of the network needs."""
+    return row.cidr is None, row.cidr_v6 is None, row.multi_host, row.manager == "flat"
 
 
 def _can_serve(host: Host) -> bool:

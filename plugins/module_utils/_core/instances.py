@@ -58,6 +58,17 @@ def settle(work: Settling, requests: t.Sequence[InstanceRequest]) -> None:
     _check_fixed_quota(work, before)
 
 
+def complete(work: Settling, label: str) -> None:
+    """The network has become another: who is on it, asked for or not, gets what a NIC of it has."""
+    path = f"network {label!r}"
+    vifs = work.ledger.where(Vif, network=label)
+    wanted = {(vif.instance, label): PortRequest(path, label, None, None, None) for vif in vifs}
+    book = _AddressBook(work, wanted)
+    book.keep()
+    book.host_gateways()
+    book.fill()
+
+
 def remove(work: Settling, instance: Instance) -> None:
     """The instance is gone: its addresses go back, floating IPs lead to it no more."""
     for vif in work.ledger.where(Vif, instance=instance.name):
@@ -245,6 +256,12 @@ class _AddressBook:
         self._held: dict[tuple[str, str], set[int]] = {key: set() for key in wanted}
         self._with_subnets = {label for label in self._networks if fixed_ips.group_subnets(self._ledger, label)}
         self._pieces: dict[tuple[str, Range | None], list[tuple[int, int]]] = {}
+
+    def keep(self) -> None:
+        """All that the NICs have."""
+        for key in self._wanted:
+            rows = self._ledger.where(FixedIp, instance=key[0], network=key[1])
+            self._held[key].update(row.version for row in rows)
 
     def give_back(self, kept: list[tuple[str, str]]) -> None:
         """What a NIC that was there already has, but shall not have any longer."""

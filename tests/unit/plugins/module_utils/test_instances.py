@@ -251,3 +251,28 @@ def test_a_host_takes_its_gateway_once() -> None:
     model.create(label="flat", manager="flat", fixed_range="10.9.0.0/24", bridge="br9", multi_host=True)
     model.boot("e", network="flat")
     assert model.address("e") == "10.9.0.2"
+
+
+def test_a_network_that_gets_another_range_or_gateways_serves_those_of_commands_too() -> None:
+    blue = {"label": "blue", "fixed_range": "10.0.0.0/24"}
+    model = Model(allocate(site(networks=[blue])))
+    model.boot("a")
+    for more in ({"fixed_range_v6": "fd00:0:0:7::/64"}, {"multi_host": True}):
+        blue.update(more)
+        held = sound(allocate(multi_host(networks=[blue], instances=[instance("b")]), model.held))
+        assert four_of(held, "a") == ["10.0.0.2"]
+        model.held = held
+    assert six_of(held, "a") == modified_eui64("fd00:0:0:7:", held.vifs["a", "blue"].mac)
+    assert {row.host for row in held.fixed_ips.values() if row.host} == {"compute1"}
+    alone = [{"label": "blue", "fixed_range_v6": "fd00:0:0:7::/64"}]
+    model = Model(allocate(site(networks=alone)))
+    model.boot("a")
+    held = sound(allocate(site(networks=[{**alone[0], "fixed_range": "10.0.0.0/24"}]), model.held))
+    assert four_of(held, "a") == ["10.0.0.2"]
+
+
+def test_with_several_hosts_as_gateways_those_of_commands_have_theirs_as_well() -> None:
+    model = Model(allocate(site()))
+    model.boot("a", host="compute2")
+    held = sound(allocate(multi_host(), model.held))
+    assert {row.host for row in held.fixed_ips.values() if row.host} == {"compute2"}
