@@ -301,19 +301,7 @@ class _Allocation:
                 self._remove_group(group)
         # Who asks for a subnet exactly goes before those that any will do for.
         for declared in sorted(self._declared.security_groups.values(), key=lambda group: group.subnet is None):
-            security_groups.create(
-                self._ledger,
-                self._settings,
-                security_groups.Request(
-                    declared.path,
-                    declared.project,
-                    declared.name,
-                    declared.network,
-                    declared.subnet,
-                    declared.subnet_size,
-                ),
-                INVENTORY,
-            )
+            security_groups.create(self._ledger, self._settings, declared, INVENTORY)
 
     def _remove_group(self, group: SecurityGroup) -> None:
         """Members that are declared without the group lose it by that; others are still using it."""
