@@ -599,7 +599,7 @@ class TestRollback:
                 "create": operations.CreateBridge("br999", "x" * 300, None, 1500, False, 0),
                 "enslave": operations.Enslave("lo", "br100"),
                 "address": operations.Readdress("br100", (operations.Step(False, links.Address("10.77.0.1", 24)),), ()),
-                "shape": operations.ChangeBridge("br100", operations.Settings(mtu=10), operations.Settings(mtu=1450)),
+                "shape": operations.ChangeLink("br100", operations.Settings(mtu=10), operations.Settings(mtu=1450)),
             }[broken],
         )
         with pytest.raises(HostError, match=r"cannot .*everything was put back, the host is as it was"):

@@ -65,7 +65,7 @@ class Encoder:
     def _index(self, name: str) -> int:
         index = self._indexes.get(name)
         if index is None:
-            # A bridge of this run. Asking for one name costs microseconds; a dump of all costs milliseconds.
+            # A link of this run. Asking for one name costs microseconds; a dump of all costs milliseconds.
             try:
                 index = self._indexes[name] = socket.if_nametoindex(name)
             except OSError:
@@ -126,7 +126,25 @@ class Encoder:
             self._link(mark, up=operation.up),
         ]
 
-    def remove(self, operation: operations.RemoveBridge) -> list[bytearray]:
+    def create_vlan(self, operation: operations.CreateVlan) -> list[bytearray]:
+        attributes: list[tuple[str, t.Any]] = [
+            ("IFLA_IFNAME", operation.name),
+            ("IFLA_LINK", self._index(operation.link)),
+        ]
+        if operation.mac is not None:
+            attributes.append(("IFLA_ADDRESS", operation.mac))
+        if operation.mtu is not None:
+            attributes.append(("IFLA_MTU", operation.mtu))
+        data = {"attrs": [("IFLA_VLAN_ID", operation.id)]}
+        attributes.append(("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vlan"), ("IFLA_INFO_DATA", data)]}))
+        self._indexes.pop(operation.name, None)
+        return [
+            self._link(attributes, flags=_NLM_F_CREATE | _NLM_F_EXCL),
+            # By name, as with a bridge.
+            self._link([("IFLA_IFNAME", operation.name), ("IFLA_IFALIAS", operation.alias)], up=operation.up),
+        ]
+
+    def remove(self, operation: operations.RemoveBridge | operations.RemoveVlan) -> list[bytearray]:
         index = self._index(operation.name)
         self._indexes.pop(operation.name, None)
         return [self._link([], index, kind=_RTM_DELLINK)]
@@ -135,7 +153,7 @@ class Encoder:
         # The kernel wants at least one byte; a zero byte takes the alias away.
         return [self._link([("IFLA_IFALIAS", operation.alias)], self._index(operation.name))]
 
-    def change(self, operation: operations.ChangeBridge) -> list[bytearray]:
+    def change(self, operation: operations.ChangeLink) -> list[bytearray]:
         to, index = operation.to, self._index(operation.name)
         messages = []
         delay = to.forward_delay
@@ -198,9 +216,11 @@ class Encoder:
 
 _ENCODE: dict[type[operations.Operation], t.Callable[[Encoder, t.Any], list[bytearray]]] = {
     operations.CreateBridge: Encoder.create,
+    operations.CreateVlan: Encoder.create_vlan,
     operations.RemoveBridge: Encoder.remove,
+    operations.RemoveVlan: Encoder.remove,
     operations.SetAlias: Encoder.alias,
-    operations.ChangeBridge: Encoder.change,
+    operations.ChangeLink: Encoder.change,
     operations.Enslave: Encoder.enslave,
     operations.Readdress: Encoder.readdress,
 }
