@@ -91,8 +91,9 @@ class _Comparison:
         for link in sorted(self.going.values(), key=self._depth):
             in_the_way = (link.parent, link.vlan_id) in wanted
             replaced = link.name in self.planned or link.name in self.bridges
-            # A bridge of ours below it may go itself.
-            if in_the_way or replaced or link.parent in self.cleared or self._is_our_bridge(link.parent):
+            # A bridge of ours below it may go itself, and what a VLAN interface below it becomes would change it first.
+            below_changes = link.parent in self.planned or link.parent in self.cleared
+            if in_the_way or replaced or below_changes or self._is_our_bridge(link.parent):
                 self.cleared.add(link.name)
             (first if link.name in self.cleared else last).append(self._remove(link))
         self.difference.phases["clear"] += reversed(first)
