@@ -511,6 +511,35 @@ class TestOrder:
             name: stripped(link) for name, link in fresh.seen().items() if name not in ("eth1", "eth2")
         }
 
+    @pytest.mark.parametrize("stays", [True, False])
+    def test_a_smaller_mtu_below_is_taken_back_above_too(self, stays):
+        def section(mtu: int, above: bool) -> dict[str, t.Any]:
+            return plan(vlan("s", mtu=mtu), *([vlan("c", "s", 7, mtu=mtu)] if above else []))
+
+        kernel = Kernel(*cards())
+        for step in compare(section(1500, True), kernel.state).operations:
+            kernel.do(step)
+        before = kernel.seen()
+        done = compare(section(1400, stays), kernel.state).operations
+        for step in done:
+            kernel.do(step)
+        assert not compare(section(1400, stays), kernel.state).changed
+        for step in reversed(done):
+            for back in step.inverse():
+                kernel.do(back)  # in an order in which the kernel refuses nothing
+        assert kernel.seen() == before
+
+    def test_a_mac_that_is_left_to_the_kernel_follows_the_link_below(self):
+        def section(mac: str) -> dict[str, t.Any]:
+            return plan(vlan("s", mac=mac), vlan("c", "s", 7), bridges=[bridge("br100", "c")])
+
+        kernel = Kernel(*cards())
+        for mac in ("02:00:00:aa:00:01", "02:00:00:aa:00:02"):
+            for step in compare(section(mac), kernel.state).operations:
+                kernel.do(step)
+            assert {kernel.links[name].mac for name in ("s", "c", "br100")} == {mac}
+            assert not compare(section(mac), kernel.state).changed
+
     @hypothesis.given(sections(), st.sampled_from(NAMES), st.sampled_from(["down", "mtu", "mac", "gone", "tag"]))
     @hypothesis.settings(deadline=None)
     def test_drift_is_repaired(self, section, name, drift):
