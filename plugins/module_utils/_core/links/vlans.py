@@ -149,12 +149,14 @@ class _Comparison:
         below = self._below(vlan)
         mtu = self._mtu(vlan, link, below)
         mac = vlan.mac or self._mac(link, below)
+        if link is not None and self._may_take(link):
+            if (mtu, mac, True) != (link.mtu, link.mac, link.up):
+                self.links[vlan.name] = now = dataclasses.replace(link, mtu=mtu, mac=mac, up=True)
+                self._change(link, now)
+            return
         now = Link(vlan.name, 0, "vlan", mtu=mtu, mac=mac, alias=VLAN_MARK, parent=vlan.link, vlan_id=vlan.id)
         if link is None:
             self._create(vlan, now)
-        elif self._may_take(link):
-            now = dataclasses.replace(link, mtu=mtu, mac=mac, up=True)
-            self._change(link, now)
         # After a problem too, so that none follows from it.
         self.links[vlan.name] = now
 
@@ -244,8 +246,6 @@ class _Comparison:
         mtu = now.mtu if now.mtu != link.mtu else None
         mac = now.mac if now.mac != link.mac else None
         up = None if link.up else True
-        if mtu is None and mac is None and up is None:
-            return
         if mtu is not None and mtu < link.mtu:
             before = operations.Settings(mtu=link.mtu)
             self.lowered.append(operations.ChangeLink(link.name, operations.Settings(mtu=mtu), before))
