@@ -119,6 +119,16 @@ def test_a_network_under_the_subnet_of_a_command_keeps_its_range() -> None:
         allocate(site(networks=[{**SMALL[0], "project": "other"}], projects=["acme", "other"]), model.held)
 
 
+def test_the_subnet_stays_in_its_network_whatever_else_the_project_gets() -> None:
+    first = allocate(site(networks=SMALL, security_groups=[group(subnet_size=8)]))
+    more = {"label": "a", "fixed_range": "10.9.0.0/26", "bridge": "br9", "priority": 1}
+    second = sound(allocate(site(networks=[more, *SMALL], security_groups=[group(subnet_size=8)]), first))
+    assert second.security_groups == first.security_groups
+    # Where its network goes, it goes to another.
+    third = sound(allocate(site(networks=[more], security_groups=[group(subnet_size=8)]), second))
+    assert third.security_groups["acme", "web"].network == "a"
+
+
 def test_without_a_subnet_again() -> None:
     held = allocate(site(networks=SMALL, security_groups=[group(subnet_size=16)]))
     held = sound(allocate(site(networks=SMALL, security_groups=[group()]), held))
