@@ -793,7 +793,6 @@ RANGE = st.one_of(
     st.builds(a_cidr, st.integers(0, 3), st.sampled_from([28, 29, 30])),
 )
 POOL = st.sampled_from(["nova", "ext"])
-ADDRESS = st.sampled_from(SPACE)
 PROJECT = st.sampled_from(["acme", "other"])
 OPTIONAL_PROJECT = st.one_of(st.none(), PROJECT)
 INSTANCE = st.sampled_from(sorted(OWNER))
@@ -828,6 +827,15 @@ class Book(RuleBasedStateMachine):
             self.run(work)
         return None
 
+    def some_of(self, data: st.DataObject, known: t.Iterable[str], otherwise: list[str]) -> str:
+        """Mostly one that is in use, since that is where the rules are."""
+        within = sorted(known)
+        return data.draw(st.sampled_from(within if within and data.draw(st.integers(0, 5)) else otherwise))
+
+    def in_use(self) -> list[str]:
+        """The more is done with one, the more often."""
+        return [*self.owner, *self.target, *self.auto, *self.auto]
+
     def free(self, pool: str) -> str | None:
         return next((each for each in SPACE if self.pool.get(each) == pool and each not in self.owner), None)
 
@@ -848,8 +856,19 @@ class Book(RuleBasedStateMachine):
     @initialize(pool=POOL, ends=st.tuples(st.integers(0, 15), st.integers(0, 15)))
     def some(self, pool: str, ends: tuple[int, int]) -> None:
         self.create([a_span(ends), (SPACE[-1], [SPACE[-1]])], pool)
-        for fixed, instance in (("10.0.0.2", "i0"), ("10.1.0.2", "i0"), ("10.1.0.3", "i1"), ("fd00::2", "i0")):
+        for fixed, instance in (
+            ("10.0.0.2", "i0"),
+            ("10.1.0.2", "i0"),
+            ("10.1.0.3", "i1"),
+            ("fd00::2", "i0"),
+            ("10.2.0.2", "i2"),
+        ):
             self.hold(fixed, instance)
+        self.auto_assign("i0", pool)
+        self.allocate("acme", pool)
+        self.allocate("other", pool)
+        for address in sorted(self.owner.keys() - self.auto):
+            self.lead(address, "10.0.0.2", None)
 
     @rule(ranges=st.lists(RANGE, max_size=2), pool=POOL)
     def create(self, ranges: list[tuple[str, list[str]]], pool: str) -> None:
@@ -871,6 +890,11 @@ class Book(RuleBasedStateMachine):
                 self.forget(address)
                 del self.pool[address]
 
+    @rule(data=st.data(), force=SELDOM)
+    def delete_one(self, data: st.DataObject, force: bool) -> None:
+        address = self.some_of(data, [*self.pool, *self.in_use()], SPACE)
+        self.delete([(address, [address])], force)
+
     @rule(project=PROJECT, pool=POOL)
     def allocate(self, project: str, pool: str) -> None:
         counted = [each for each in self.owner if self.owner[each] == project and each not in self.auto]
@@ -881,8 +905,9 @@ class Book(RuleBasedStateMachine):
             assert row.address == wanted
             self.owner[wanted] = project
 
-    @rule(project=PROJECT, address=ADDRESS, pool=st.one_of(st.none(), POOL))
-    def allocate_named(self, project: str, address: str, pool: str | None) -> None:
+    @rule(data=st.data(), project=PROJECT, pool=st.one_of(st.none(), POOL))
+    def allocate_named(self, data: st.DataObject, project: str, pool: str | None) -> None:
+        address = self.some_of(data, [*self.pool, *self.in_use()], SPACE)
         counted = [each for each in self.owner if self.owner[each] == project and each not in self.auto]
         there = address in self.pool and pool in (None, self.pool.get(address))
         if address in self.owner:
@@ -896,15 +921,20 @@ class Book(RuleBasedStateMachine):
         if allowed:
             self.owner[address] = project
 
-    @rule(address=ADDRESS, project=OPTIONAL_PROJECT, force=SELDOM)
-    def release(self, address: str, project: str | None, force: bool) -> None:
+    @rule(data=st.data(), project=OPTIONAL_PROJECT, force=SELDOM)
+    def release(self, data: st.DataObject, project: str | None, force: bool) -> None:
+        address = self.some_of(data, self.in_use(), SPACE)
         allowed = self.mine(address, project) and (force or address not in self.target)
         self.attempt(allowed, lambda held: floating_ips.release(held, address, project, force))
         if allowed:
             self.forget(address)
 
-    @rule(address=ADDRESS, fixed=st.sampled_from(sorted(FIXED)), project=OPTIONAL_PROJECT)
-    def associate(self, address: str, fixed: str, project: str | None) -> None:
+    @rule(data=st.data(), project=OPTIONAL_PROJECT)
+    def associate(self, data: st.DataObject, project: str | None) -> None:
+        address = self.some_of(data, self.in_use(), SPACE)
+        self.lead(address, self.some_of(data, self.holder, sorted(FIXED)), project)
+
+    def lead(self, address: str, fixed: str, project: str | None) -> None:
         allowed = self.mine(address, project) and (
             self.target.get(address) == fixed
             or (address not in self.auto and self.fits(address, self.owner[address], fixed))
@@ -926,10 +956,11 @@ class Book(RuleBasedStateMachine):
             )
             if choice:
                 assert found == choice[0]
-                self.associate(address, choice[0], None)
+                self.lead(address, choice[0], None)
 
-    @rule(address=ADDRESS, project=OPTIONAL_PROJECT, force=SELDOM)
-    def disassociate(self, address: str, project: str | None, force: bool) -> None:
+    @rule(data=st.data(), project=OPTIONAL_PROJECT, force=SELDOM)
+    def disassociate(self, data: st.DataObject, project: str | None, force: bool) -> None:
+        address = self.some_of(data, self.in_use(), SPACE)
         allowed = self.mine(address, project) and address in self.target and (force or address not in self.auto)
         self.attempt(allowed, lambda held: floating_ips.disassociate(held, address, project, force))
         if allowed:
