@@ -118,6 +118,11 @@ def _wanted_ports(work: Settling, requests: t.Sequence[InstanceRequest]) -> _Por
     usable: dict[str, list[Network]] = {}
     for request in requests:
         for port in request.ports:
+            if port.network is not None:
+                # A free network that is named becomes the project's, before it is asked which ones the project has.
+                _networks_of(work, port, request, usable, free)
+    for request in requests:
+        for port in request.ports:
             for label in _networks_of(work, port, request, usable, free):
                 if (request.name, label) in wanted:
                     raise InputError(
@@ -449,8 +454,11 @@ def associate_any(work: Settling, request: InstanceRequest) -> None:
 
 
 def auto_assign(work: Settling, request: InstanceRequest) -> None:
-    """Where the site says so, an instance that asks for no floating IP gets one for as long as it lives."""
-    if work.settings.auto_assign_floating_ip and request.floating_ip is None:
+    """Where the site says so, an instance that asks for no floating IP gets one for as long as it lives.
+
+    One with flat networks or IPv6 alone has no address for it to lead to, and goes without.
+    """
+    if work.settings.auto_assign_floating_ip and request.floating_ip is None and _reachable(work, request.name):
         pool = request.floating_pool or work.settings.default_floating_pool
         floating_ips.auto_assign(work.ledger, request.name, request.project, pool, work.origin)
 
@@ -458,3 +466,8 @@ def auto_assign(work: Settling, request: InstanceRequest) -> None:
 def _allocate(work: Settling, project: str, pool: str, address: str | None = None) -> FloatingIp:
     quota = projects.quota(projects.known(work.ledger, project, "project"), "floating_ips", work.settings)
     return floating_ips.allocate(work.ledger, project, pool, quota, work.origin, address=address)
+
+
+def _reachable(work: Settling, instance: str) -> bool:
+    held = [row for row in work.ledger.where(FixedIp, instance=instance) if row.version == 4]
+    return any(t.cast(Network, work.ledger.get(Network, row.network)).manager != "flat" for row in held)

@@ -46,13 +46,17 @@ def quota(project: Project, name: str, settings: Settings) -> int:
 
 def check_quota(project: Project, name: str, settings: Settings, used: int, more: int = 1) -> None:
     """InputError where `more` beside those in use are more than the project may have."""
-    limit = quota(project, name, settings)
+    check_limit(project.name, name, quota(project, name, settings), used, more)
+
+
+def check_limit(project: str, name: str, limit: int, used: int, more: int = 1) -> None:
+    """The same for a quota that is known already."""
     if limit != UNLIMITED and more > 0 and used + more > limit:
         words = name.replace("_", " ").replace("ips", "IPs")
         raise InputError(
-            f"project {project.name!r}: quota_{name} is {limit}, and {used} {words} are in use, so {more} more "
-            f"cannot be "
-            f"had; raise the quota of the project or nova_quota_{name}, or give some back"
+            f"project {project!r}: quota_{name} is {limit}, and {used} {words} are in use, so {more} more cannot be "
+            f"had; "
+            f"raise the quota of the project or nova_quota_{name}, or give some back"
         )
 
 

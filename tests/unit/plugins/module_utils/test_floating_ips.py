@@ -402,8 +402,8 @@ def test_allocate_keeps_to_the_quota(address: str | None) -> None:
         floating("192.0.2.8"), floating("192.0.2.9", "other"), floating("192.0.2.10", to=OF_I0, auto_assigned=True)
     )
     message = (
-        "project 'acme': quota_floating_ips is {0}, and 1 floating IPs are in use; raise the quota of the project or "
-        "nova_quota_floating_ips, or release some"
+        "project 'acme': quota_floating_ips is {0}, and 1 floating IPs are in use, so 1 more cannot be had; raise the "
+        "quota of the project or nova_quota_floating_ips, or give some back"
     )
     for quota in (0, 1):
         with refused(held, message.format(quota)):
