@@ -197,6 +197,19 @@ def test_who_holds_a_reserved_address_keeps_it_until_it_goes() -> None:
     assert states(model)["10.0.0.2"] == "free"
 
 
+def test_a_reserved_address_is_not_given_out_again_even_where_no_other_is_left() -> None:
+    model = a_model()
+    for name in "abcde":
+        model.boot(name)
+    reserve(model, "10.0.0.4")
+    model.terminate("c")
+    with refused("no free address"):
+        model.boot("f")
+    unreserve(model, "10.0.0.4")
+    model.boot("f")
+    assert model.address("f") == "10.0.0.4"
+
+
 def test_an_address_is_kept_for_one_instance_alone() -> None:
     model = a_model()
     reserve(model, "10.0.0.2", "10.0.0.5", instance="web1")

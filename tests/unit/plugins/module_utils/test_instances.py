@@ -276,3 +276,18 @@ def test_with_several_hosts_as_gateways_those_of_commands_have_theirs_as_well() 
     model.boot("a", host="compute2")
     held = sound(allocate(multi_host(), model.held))
     assert {row.host for row in held.fixed_ips.values() if row.host} == {"compute2"}
+
+
+@pytest.mark.parametrize("auto", [False, True])
+def test_with_an_instance_goes_what_leads_to_it(auto: bool) -> None:
+    words = {"settings": {"nova_auto_assign_floating_ip": auto}, "floating_ranges": ["192.0.2.1"]}
+    asked = {} if auto else {"floating_ip": "192.0.2.1"}
+    held = sound(allocate(site(instances=[instance("a", **asked)], **words)))
+    assert held.floating_ips["192.0.2.1"].fixed_address == "10.0.0.2"
+    model = Model(held)
+    model.terminate("a")
+    assert model.held.floating_ips["192.0.2.1"].fixed_address is None
+    # The project keeps one that was allocated to it; an auto-assigned one goes back to the pool.
+    assert model.held.floating_ips["192.0.2.1"].project == (None if auto else "acme")
+    gone = sound(allocate(site(**words), held))
+    assert gone.floating_ips["192.0.2.1"].fixed_address is None

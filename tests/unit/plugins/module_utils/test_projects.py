@@ -67,6 +67,14 @@ def test_a_free_network_that_is_named_becomes_the_projects() -> None:
         allocate(vlan_site(instances=[*of("acme", "a", network="v_1"), *of("other", "x", network="v_1")]), held)
 
 
+def test_a_network_that_one_instance_names_is_the_others_too_whatever_their_order() -> None:
+    named, unnamed = of("acme", "a", network="v_2"), of("acme", "b")
+    for order in (named + unnamed, unnamed + named):
+        held = sound(allocate(vlan_site(instances=order)))
+        assert {vif.network for vif in held.vifs.values()} == {"v_2"}
+        assert allocate(vlan_site(instances=order), held) == held
+
+
 def test_a_project_with_several_networks_is_on_all_by_priority() -> None:
     own = {"manager": "vlan", "project": "acme"}
     networks = [
