@@ -84,6 +84,7 @@ def test_what_is_in_use_is_deleted_by_force_alone(site: str) -> None:
 
 RANGE_REFUSED = [
     ({"range": ["198.51.100.0/28"]}, ("198.51.100.1 (pool 'public'), 198.51.100.2", "leave out what is there")),
+    ({"range": ["198.51.100.4-198.51.100.6"], "pool": "public"}, ("198.51.100.4 (pool 'public')", "leave out")),
     ({"range": ["192.0.2.8"], "pool": "public"}, ("192.0.2.8 (pool 'nova') is", "already", "leave out")),
     ({"range": ["198.51.100.1"], "pool": "public", "interface": "eth1"}, ("198.51.100.1 (pool 'public')", "already")),
     ({"range": ["203.0.113.0/31"]}, ("range: '203.0.113.0/31' has less than 4 addresses", "single addresses")),
