@@ -40,7 +40,7 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._core.fields import
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.ledger import Ledger, MemoryLedger
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.state import Project, State
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import store, upkeep
-from hypothesis import HealthCheck, note, settings
+from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -471,8 +471,9 @@ class Site(RuleBasedStateMachine):
 
     @rule(name=NAME)
     def terminate(self, name: str) -> None:
-        if name in self.held.instances:
-            self.command(lambda ledger: instances.remove(self.work(ledger), self.held.instances[name]))
+        found = self.held.instances.get(name)
+        if found is not None:
+            self.command(lambda ledger: instances.remove(self.work(ledger), found))
 
     @rule(data=st.data(), instance=maybe(NAME))
     def fixed_reserve(self, data: st.DataObject, instance: str | None) -> None:
@@ -563,6 +564,20 @@ class Site(RuleBasedStateMachine):
         address = self.some_floating(data, fixed_address=True)
         self.command(lambda ledger: floating_ips.disassociate(ledger, address, force=force))
 
+    @rule(name=NAME)
+    def floating_attach(self, name: str) -> None:
+        """One of the pool to an instance that is there, in one command."""
+        found = self.held.instances.get(name)
+        if found is None:
+            return
+
+        def work(ledger: Ledger) -> None:
+            row = floating_ips.allocate(ledger, found.project, "nova", -1, "command")
+            target = floating_ips.fixed_address_of(ledger, name, version=addressing.version(row.address))
+            floating_ips.associate(ledger, row.address, target, by="command")
+
+        self.command(work)
+
 
 class StoredSite(Site):
     """The same with a database: each step through it as well, with the same result."""
@@ -629,6 +644,8 @@ def test_any_sequence_of_declarations_and_commands(site: type[Site], examples: i
             derandomize=not MORE,
             database=None,
             deadline=None,
+            # What fails is made small only where somebody has asked for more: it takes minutes.
+            phases=[Phase.generate, Phase.shrink] if MORE else [Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )
