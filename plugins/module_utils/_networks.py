@@ -64,6 +64,7 @@ def operate(parameters: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     apart = {name: boolean(parameters[name] or False, name) for name in ("disassociate_project", "disassociate_host")}
     if not any(name in options for name in _NAMES):
         raise InputError("which network? Name it by its label, fixed_range, fixed_range_v6 or uuid")
+    _check_names(Fields(options, ""))
     state = parameters["state"]
     if state != "present" and str(options.get("num_networks", 1)) != "1":
         raise InputError(
@@ -79,6 +80,13 @@ def operate(parameters: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         return {"networks": [row._asdict() for row in rows]}
 
     return _command.apply(parameters, check_mode, work)
+
+
+def _check_names(fields: Fields) -> None:
+    fields.optional_text("label")
+    fields.optional_text("uuid")
+    fields.optional_network("fixed_range")
+    fields.optional_network_v6("fixed_range_v6")
 
 
 def _create(
@@ -127,7 +135,9 @@ def _delete(ledger: Ledger, options: dict[str, t.Any]) -> list[Network]:
         if name in options:
             asked = addressing.any_network(options[name], name)
             if has is None or has.first not in asked or has.prefix < asked.prefix:
-                raise InputError(f"{name}: network {found.label!r} is {found.ranges}, not in {asked.cidr}; leave one out")
+                raise InputError(
+                    f"{name}: network {found.label!r} is {found.ranges}, not in {asked.cidr}; leave one out"
+                )
     if "uuid" in options and network_commands.find(ledger, identifier=options["uuid"]) != found:
         raise InputError(f"uuid: network {found.label!r} has {found.uuid}, not {options['uuid']}; leave one out")
     network_commands.delete(ledger, found)
@@ -239,15 +249,10 @@ def vpns(parameters: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _vpn(ledger: Ledger, site: Settings, found: Network, now: float) -> dict[str, t.Any]:
+    # An instance on a network that a project has is of that project.
     name = f"{found.project}-vpn"
-    instance = ledger.get(Instance, name)
-    if instance is not None and instance.project != found.project:
-        instance = None
     held = [row for row in ledger.where(FixedIp, instance=name, network=found.label) if row.version == 4]
-    if instance is None or not held:
-        instance, state = None, None
-    else:
-        state = fixed_ips.state_of(held[0], now)
+    instance = ledger.get(Instance, name) if held else None
     return {
         "project": found.project,
         "network": found.label,
@@ -257,5 +262,5 @@ def _vpn(ledger: Ledger, site: Settings, found: Network, now: float) -> dict[str
         "vpn_private_address": found.vpn_private_address,
         "instance": instance and instance.name,
         "instance_host": instance and instance.host,
-        "state": state,
+        "state": fixed_ips.state_of(held[0], now) if held else None,
     }

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: links
-short_description: Makes the bridges of a host those of its plan
+short_description: Makes the bridges and VLAN interfaces of a host those of its plan
 description:
-  - Takes the section C(links) of a host plan and makes the kernel equal to it, in one call for any number of bridges.
-  - Creates bridges, enslaves interfaces, sets addresses, MTU, MAC address, STP and forward delay, and writes kernel
-    settings.
+  - Takes the section C(links) of a host plan and makes the kernel equal to it, in one call for any number of bridges
+    and VLAN interfaces.
+  - Creates VLAN interfaces and bridges, enslaves interfaces, sets addresses, MTU, MAC address, STP and forward delay,
+    and writes kernel settings.
   - What an earlier run put there and the plan no longer holds is taken back. What is not ours is never touched, such as
     guests' ports on our bridges, further addresses on them, and other bridges.
   - A bridge of ours carries an alias that begins with C(tenantnet.nova) and names the interfaces and addresses that
-    are ours.
+    are ours. A VLAN interface of ours carries C(tenantnet.nova).
 author:
   - tenantnet.nova contributors (@tenantnet)
 requirements:
@@ -25,11 +26,15 @@ extends_documentation_fragment:
 options:
   plan:
     description:
-      - The section C(links) of the host plan, with the keys C(bridges) and C(sysctl).
-      - C(bridges) is a list. Each item has C(name), and may have C(interfaces) (to be enslaved and set up),
-        C(addresses) (with prefix length; the first IPv4 address becomes the bridge's first), C(mtu) (null leaves it to
+      - The section C(links) of the host plan, with the keys C(bridges), C(vlans) and C(sysctl).
+      - C(bridges) is a list. Each item has C(name), and may have C(interfaces) (to be enslaved and set up; VLAN
+        interfaces of the plan among them), C(addresses) (IPv4 and IPv6 with prefix length; the first IPv4 address
+        becomes the bridge's first), C(mtu) (null leaves it to
         the kernel), C(mac) (null takes that of the first interface), C(stp), and C(forward_delay) in seconds.
       - An empty list removes every bridge of ours, so C(bridges) must be given.
+      - C(vlans) is a list of VLAN interfaces (802.1Q), empty by default. Each item has C(name), C(link) (the network
+        card, bond or other VLAN interface below, which is set up if it is down) and C(id) (1 to 4094), and may have
+        C(mtu) (at most that of C(link); null leaves it to the kernel) and C(mac) (null takes that of C(link)).
       - C(sysctl) is a dictionary of dotted keys to strings. Only values that differ are written; taking a key out of
         the plan leaves its value as it is.
     type: dict
@@ -43,6 +48,9 @@ options:
     type: str
 notes:
   - An interface that carries the default route, the Ansible connection or an address of the host's own is not enslaved.
+    It may carry VLAN interfaces, as these move nothing.
+  - A VLAN interface of ours with another tag or link than planned is made anew, and so is what of ours stands on it.
+  - VLAN interfaces need the kernel's module 8021q.
   - Bridges that exist are changed, never made anew, so guests stay connected. Only where the first address of a bridge
     changes its place are the addresses before it taken away and put back at once.
   - After a failure all changes are taken back, and the message says whether the host is as it was.
@@ -65,6 +73,20 @@ EXAMPLES = r"""
       sysctl:
         net.ipv4.ip_forward: "1"
 
+- name: The network of a project, tagged on the trunk
+  tenantnet.nova.links:
+    plan:
+      vlans:
+        - name: vlan100
+          link: eth1
+          id: 100
+          mtu: 1450
+      bridges:
+        - name: br100
+          interfaces: [vlan100]
+          addresses: [10.0.0.1/24, "fd00:0:0:1::1/64"]
+          mtu: 1450
+
 - name: Take everything of ours away
   tenantnet.nova.links:
     plan:
@@ -78,8 +100,9 @@ actions:
   type: list
   elements: str
   sample:
+    - create VLAN interface vlan100 with tag 100 on eth1
     - create bridge br100
-    - enslave eth1 to br100
+    - enslave vlan100 to br100
     - add address 10.0.0.1/24 to br100
 """
 

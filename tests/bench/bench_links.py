@@ -1,8 +1,9 @@
-"""Bridges with a port and an address each: made, and looked at again with nothing to do.
+"""Bridges with a port and an address each, and with a VLAN interface each: made, and looked at again.
 
 The floor of making is `ip -batch` with the same objects (mark, forward delay, port, address, all up), that of looking
 a plain dump of links and addresses that nobody reads. "Beyond imports" leaves out the start of Python and its
-imports; "as a module" is a process of its own, with these, as a host runs it (Ansible's own part apart).
+imports; "as a module" is a process of its own, with these, as a host runs it (Ansible's own part apart). VLAN networks
+are left out, with a word, where the kernel has no 802.1Q.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import typing as t
 
 import harness
 
@@ -41,6 +43,15 @@ def plan(count: int) -> dict:
     }
 
 
+def vlan_plan(count: int) -> dict:
+    """As plan(), over VLAN interfaces on one trunk."""
+    section = plan(count)
+    for number, bridge in enumerate(section["bridges"]):
+        bridge["interfaces"] = [f"vlan{number}"]
+    vlans = [{"name": f"vlan{number}", "link": "trunk", "id": number + 1} for number in range(count)]
+    return {**section, "vlans": vlans}
+
+
 def batch(lines: list[str]) -> None:
     subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
 
@@ -48,6 +59,15 @@ def batch(lines: list[str]) -> None:
 def make_ports(count: int) -> None:
     # A dummy would do, but not every kernel has it.
     batch([f"link add name port{number} type veth peer name far{number}" for number in range(count)])
+
+
+def make_trunk() -> None:
+    batch(["link add name trunk type veth peer name far", "link set dev far up", "link set dev trunk up"])
+
+
+def has_vlan() -> bool:
+    script = "ip link add name a type veth peer name b && ip link add link a name c type vlan id 1"
+    return subprocess.run(["unshare", "--net", "sh", "-c", script], capture_output=True, check=False).returncode == 0
 
 
 def apply(section: dict) -> None:
@@ -73,6 +93,11 @@ def look_again(section: dict) -> None:
 def make_all(count: int) -> None:
     make_ports(count)
     apply(plan(count))
+
+
+def make_all_vlans(count: int) -> None:
+    make_trunk()
+    apply(vlan_plan(count))
 
 
 def dump() -> None:
@@ -101,30 +126,68 @@ def commands(folder: str, count: int) -> list[str]:
     return ["ip", "-batch", str(path)]
 
 
-def process(call: str, count: int) -> list[str]:
+def vlan_commands(folder: str, count: int) -> list[str]:
+    """`ip -batch` for the same VLAN networks."""
+    lines = []
+    for number in range(count):
+        name, vlan, address = f"br{number}", f"vlan{number}", f"10.{number >> 8}.{number & 255}.1/24"
+        lines += [
+            f"link add link trunk name {vlan} type vlan id {number + 1}",
+            f"link set dev {vlan} up alias tenantnet.nova",
+            f"link add name {name} type bridge forward_delay 0 stp_state 0",
+            f"link set dev {name} up alias tenantnet.nova",
+            f"link set dev {vlan} master {name}",
+            f"address add {address} broadcast + dev {name}",
+        ]
+    path = pathlib.Path(folder, f"vlan{count}")
+    path.write_text("\n".join(lines) + "\n")
+    return ["ip", "-batch", str(path)]
+
+
+def process(call: str, make: str, count: int) -> list[str]:
     here = str(pathlib.Path(__file__).resolve().parent)
-    code = f"import sys; sys.path.insert(0, {here!r}); import bench_links as b; b.{call}(b.plan({count}))"
+    code = f"import sys; sys.path.insert(0, {here!r}); import bench_links as b; b.{call}(b.{make}({count}))"
     return [sys.executable, "-c", code]
 
 
 def cases(folder: str) -> list[harness.Case]:
     found = []
     for count, runs in ((100, 5), (1000, 2)):
-        section = plan(count)
-        making = [
-            harness.Ours("beyond imports", functools.partial(apply, section), 1.5),
-            harness.Ours("as a module", process("apply", count)),
-        ]
-        looking = [
-            harness.Ours("beyond imports", functools.partial(look_again, section), 2),
-            harness.Ours("as a module", process("look_again", count)),
-        ]
         ports, everything = functools.partial(make_ports, count), functools.partial(make_all, count)
-        found += [
-            harness.Case(f"make {count} bridges", commands(folder, count), making, ports, runs),
-            harness.Case(f"look at {count} bridges again", dump, looking, everything, runs=7, shared=True),
-        ]
+        found += both(f"{count} bridges", plan, count, runs, commands(folder, count), ports, everything)
+    if not has_vlan():
+        print("VLAN networks are not measured: this kernel has no 802.1Q")
+        return found
+    for count, runs in ((1, 5), (100, 5), (1000, 2)):
+        everything = functools.partial(make_all_vlans, count)
+        what = f"{count} VLAN networks"
+        found += both(what, vlan_plan, count, runs, vlan_commands(folder, count), make_trunk, everything)
     return found
+
+
+def both(
+    what: str,
+    make: t.Callable[[int], dict],
+    count: int,
+    runs: int,
+    floor: list[str],
+    below: t.Callable[[], None],
+    everything: t.Callable[[], None],
+) -> list[harness.Case]:
+    """Making over what is there, and looking again where everything is."""
+    section = make(count)
+    making = [
+        harness.Ours("beyond imports", functools.partial(apply, section), 1.5),
+        harness.Ours("as a module", process("apply", make.__name__, count)),
+    ]
+    looking = [
+        harness.Ours("beyond imports", functools.partial(look_again, section), 2),
+        harness.Ours("as a module", process("look_again", make.__name__, count)),
+    ]
+    return [
+        harness.Case(f"make {what}", floor, making, below, runs),
+        harness.Case(f"look at {what} again", dump, looking, everything, runs=7, shared=True),
+    ]
 
 
 def main() -> None:

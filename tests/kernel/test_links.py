@@ -331,6 +331,140 @@ class TestChanging:
         assert not run(plan(bridge(addresses=["fd00::1/80"])))["changed"]
 
 
+class TestIPv6:
+    """Bridges with IPv6 addresses, which the kernel first looks for on the wire, and with those that it adds itself."""
+
+    SECTION = plan(bridge(interfaces=["eth1"], addresses=["10.0.0.1/24", "fd00:0:0:1::1/64"]))
+
+    def flags(self, address: str) -> set[str]:
+        (found,) = [a for a in shown("br100")["addr_info"] if a["local"] == address]
+        return {word for word in ("tentative", "dadfailed") if found.get(word)}
+
+    def wait_for(self, condition, what: str) -> None:
+        deadline = time.monotonic() + 15
+        while not condition():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.05)
+
+    def link_local(self) -> list[str]:
+        return [a["local"] for a in shown("br100")["addr_info"] if a["family"] == "inet6" and a["scope"] == "link"]
+
+    def test_nothing_to_do_before_and_after_duplicate_detection(self):
+        veth("eth1")
+        assert "add address fd00:0:0:1::1/64 to br100" in run(self.SECTION)["actions"]
+        # Without a carrier the kernel asks nobody yet.
+        assert self.flags("fd00:0:0:1::1") == {"tentative"}
+        assert not run(self.SECTION)["changed"]
+        ip("link set ETH1 up")
+        self.wait_for(lambda: not self.flags("fd00:0:0:1::1"), "the address stays tentative")
+        self.wait_for(self.link_local, "no link-local address")
+        settle()
+        with monitored() as heard:
+            assert not run(self.SECTION)["changed"]
+        assert heard == []
+
+    def test_a_duplicate_on_the_wire_is_no_endless_change(self):
+        veth("eth1")
+        ip("link set ETH1 up")
+        ip("address add fd00:0:0:1::1/64 dev ETH1 nodad")
+        run(self.SECTION)
+        self.wait_for(lambda: self.flags("fd00:0:0:1::1") >= {"dadfailed"}, "the duplicate was not found")
+        settle()
+        with monitored() as heard:
+            assert not run(self.SECTION)["changed"]
+        assert heard == []
+
+    def test_the_kernels_own_address_is_left_alone(self):
+        veth("eth1")
+        ip("link set ETH1 up")
+        run(self.SECTION)
+        self.wait_for(self.link_local, "no link-local address")
+        (own,) = self.link_local()
+        result = run(plan(bridge(interfaces=["eth1"], addresses=["fd00:0:0:2::1/64"])))
+        assert result["actions"] == [
+            "add address fd00:0:0:2::1/64 to br100",
+            "remove address 10.0.0.1/24 from br100",
+            "remove address fd00:0:0:1::1/64 from br100",
+        ]
+        assert self.link_local() == [own] and "fe80" not in str(result)
+        assert addresses("br100", "inet6") == ["fd00:0:0:2::1/64"]
+        assert run(plan())["actions"] == ["remove bridge br100"]
+
+    def test_foreign_addresses_stay(self):
+        run(plan(bridge(addresses=["fd00:0:0:1::1/64"])))
+        ip("address add fd00:0:0:9::1/64 dev br100")
+        ip("address add fe80::9/64 dev br100")
+        assert not run(plan(bridge(addresses=["fd00:0:0:1::1/64"])))["changed"]
+        run(plan(bridge(addresses=["fd00:0:0:2::1/64"])))
+        assert sorted(addresses("br100", "inet6")) == ["fd00:0:0:2::1/64", "fd00:0:0:9::1/64"]
+        assert "fe80::9" in self.link_local()
+
+    def test_a_failure_is_taken_back(self):
+        run(plan(bridge(addresses=["fd00:0:0:1::1/64"])))
+        want = links.parse(plan(bridge(addresses=["fd00:0:0:2::1/64"])))
+        have = netlink.read()
+        difference = links.compare(want, have)
+        difference.phases["settle"].append(operations.SetAlias("nowhere", "x"))
+        with pytest.raises(HostError, match="the host is as it was"):
+            netlink.apply(difference, have)
+        assert addresses("br100", "inet6") == ["fd00:0:0:1::1/64"]
+
+
+class TestVlan:
+    """What needs no 802.1Q in the kernel; what does, runs in the VLAN lane of the lab."""
+
+    def section(self, **keys: object) -> dict:
+        vlan = {"name": "vlan100", "link": "eth1", "id": 100, "mtu": None, "mac": None, **keys}
+        return {**plan(bridge("br9"), bridge(interfaces=["vlan100"])), "vlans": [vlan]}
+
+    def has_8021q(self) -> bool:
+        done = subprocess.run(
+            ["ip", "link", "add", "link", "eth1", "name", "probe", "type", "vlan", "id", "9"],
+            check=False,
+            capture_output=True,
+        )
+        if done.returncode == 0:
+            ip("link del probe")
+        return done.returncode == 0
+
+    def test_a_kernel_without_8021q_is_named_and_left_as_it_was(self):
+        veth("eth1")
+        if self.has_8021q():
+            pytest.skip("this kernel has 802.1Q")
+        before = links_only_all()
+        assert run(self.section(), check=True)["changed"]
+        with pytest.raises(HostError) as caught:
+            run(self.section())
+        assert str(caught.value).startswith("cannot create VLAN interface vlan100 with tag 100 on eth1: ")
+        assert "module 8021q" in str(caught.value) and "the host is as it was" in str(caught.value)
+        assert links_only_all() == before  # the link that was set up is down again too
+
+    @pytest.mark.parametrize(
+        ("keys", "message"),
+        [
+            ({"link": "eth7"}, "VLAN interface vlan100: its link eth7 does not exist on this host"),
+            ({"mtu": 1600}, "its planned MTU 1600 is larger than the MTU 1500 of its link eth1"),
+            ({"link": "lo"}, "its link lo is the loopback interface"),
+            ({"name": "tap1", "link": "eth1"}, "an interface of that name exists that is not a VLAN interface"),
+        ],
+    )
+    def test_refused_before_anything_is_written(self, keys, message):
+        veth("eth1", "tap1")
+        section = self.section(**keys)
+        section["bridges"] = section["bridges"][:1]
+        assert message in refusal(section)
+
+    @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
+    def test_what_stands_on_our_bridge_is_not_lost_with_it(self, kind):
+        run(plan(bridge()))
+        made = subprocess.run(
+            ["ip", "link", "add", "link", "br100", "name", "theirs", "type", kind], check=False, capture_output=True
+        )
+        if made.returncode:
+            pytest.skip(f"this kernel has no {kind}")
+        assert "removing bridge br100: theirs stands on it, which is not ours" in refusal(plan())
+
+
 class TestOwnership:
     def test_what_is_no_longer_planned_goes(self):
         veth("eth1", "eth2")
@@ -599,7 +733,7 @@ class TestRollback:
                 "create": operations.CreateBridge("br999", "x" * 300, None, 1500, False, 0),
                 "enslave": operations.Enslave("lo", "br100"),
                 "address": operations.Readdress("br100", (operations.Step(False, links.Address("10.77.0.1", 24)),), ()),
-                "shape": operations.ChangeBridge("br100", operations.Settings(mtu=10), operations.Settings(mtu=1450)),
+                "shape": operations.ChangeLink("br100", operations.Settings(mtu=10), operations.Settings(mtu=1450)),
             }[broken],
         )
         with pytest.raises(HostError, match=r"cannot .*everything was put back, the host is as it was"):

@@ -51,6 +51,7 @@ class _Allocation:
         self._networks()
         self._security_groups()
         instances.settle(self._work, list(self._declared.instances.values()))
+        self._complete_nics()
         self._associate()
         self._remove_projects()
         instances.give_up_gateways(self._work, self._declared.hosts)
@@ -97,7 +98,10 @@ class _Allocation:
         staying = [row for row in existing.values() if row.origin != INVENTORY or row.label in self._labels]
         for request in self._declared.networks:
             if request.project is not None:
-                projects.known(self._ledger, request.project, f"{request.path}.project")
+                owner = projects.known(self._ledger, request.project, f"{request.path}.project")
+                if owner.origin == INVENTORY and owner.name not in self._declared.projects:
+                    known = sorted(self._declared.projects)
+                    raise InputError(projects.unknown(f"{request.path}.project", owner.name, "project", known))
         for created in network.declare(self._declared.networks, self._settings, existing, staying):
             row = self._with_project(created, existing.get(created.label))
             if row.project is not None:
@@ -108,20 +112,27 @@ class _Allocation:
         gone = set(self._gone)
         staying_ips = [address for address in sorted(self._ledger.all(FloatingIp)) if address not in gone]
         floating_ips.check_outside_networks(self._ledger, staying_ips, "nova_floating_ranges")
-        self._reservations()
         for label in self._labels:
             old = existing.get(label)
             if old is not None:
-                self._check_holders(old, t.cast(Network, self._ledger.get(Network, label)))
+                new = t.cast(Network, self._ledger.get(Network, label))
+                self._check_groups(new)
+                self._check_holders(old, new)
+        self._reservations()
         self._check_network_quotas()
 
     def _with_project(self, created: Network, old: Network | None) -> Network:
-        """A project that took the network at its need, or by command, keeps it where none is declared."""
-        if created.project is not None or old is None or old.project is None or old.project_origin == INVENTORY:
+        """A project that took the network at its need, or by command, keeps it where none is declared.
+
+        So does one that it was declared for, while its instances are on it: they would have to move.
+        """
+        if created.project is not None or old is None or old.project is None or old.manager != created.manager:
             return created
-        if old.manager != created.manager:
-            return created
-        return created._replace(project=old.project, project_origin=old.project_origin)
+        if old.project_origin != INVENTORY:
+            return created._replace(project=old.project, project_origin=old.project_origin)
+        if created.manager == "vlan" and self._ledger.where(Vif, network=old.label):
+            return created._replace(project=old.project, project_origin="need")
+        return created
 
     def _check_network_quotas(self) -> None:
         for name in {request.project for request in self._declared.networks if request.project is not None}:
@@ -129,6 +140,24 @@ class _Allocation:
             used = sum(row.project == name for row in self._before.networks.values())
             now = len(self._ledger.where(Network, project=name))
             projects.check_quota(project, "networks", self._settings, used, now - used)
+
+    def _check_groups(self, new: Network) -> None:
+        """The inventory's groups follow their network; others are in the way."""
+        for group in self._ledger.where(SecurityGroup, network=new.label):
+            if group.origin == INVENTORY or (group.project, group.name) in self._declared.security_groups:
+                continue
+            subnet = addressing.known_network(t.cast(str, group.subnet))
+            named = f"security group {group.name!r} of project {group.project!r}"
+            if new.project not in (None, group.project):
+                raise InputError(
+                    f"network {new.label!r} is declared for project {new.project!r}, but {named} has its subnet there; "
+                    "delete the group first"
+                )
+            if new.range is None or subnet.first not in new.range or subnet.last not in new.range:
+                raise InputError(
+                    f"network {new.label!r}: the range {new.ranges} would leave out {subnet.cidr} of {named}; "
+                    "keep the range, or delete the group first"
+                )
 
     def _check_holders(self, old: Network, new: Network) -> None:
         """Who holds an address keeps it; so a range that leaves it out, or takes it for itself, is refused."""
@@ -169,10 +198,8 @@ class _Allocation:
         """Addresses that the inventory keeps out of the pool."""
         wanted: dict[str, str] = {}
         for request in self._declared.networks:
-            for first, last, version in request.reserved:
-                for number in range(first, last + 1):
-                    address = addressing.text(number) if version == 4 else addressing.text_v6(number)
-                    wanted[address] = request.label
+            for span in request.reserved:
+                wanted.update(self._reserved(request, *span))
         for row in self._before.fixed_ips.values():
             if row.reserved_by == INVENTORY and row.address not in wanted and self._ledger.get(FixedIp, row.address):
                 fixed_ips.lift(self._ledger, t.cast(FixedIp, self._ledger.get(FixedIp, row.address)))
@@ -182,6 +209,24 @@ class _Allocation:
                 self._ledger.put(FixedIp(address, addressing.version(address), label, reserved_by=INVENTORY))
             elif old.reserved_by is None:
                 self._ledger.put(old._replace(reserved_by=INVENTORY))
+
+    def _reserved(self, request: NetworkRequest, first: int, last: int, version: int) -> dict[str, str]:
+        """Each address of the span, and which of the request's networks it lies in."""
+        text = addressing.text if version == 4 else addressing.text_v6
+        missing = set(range(first, last + 1))
+        found: dict[str, str] = {}
+        for label in request.labels:
+            row = t.cast(Network, self._ledger.get(Network, label))
+            subnet = row.range if version == 4 else row.range_v6
+            if subnet is not None:
+                inside = range(max(first, subnet.first), min(last, subnet.last) + 1)
+                found.update((text(number), label) for number in inside)
+                missing.difference_update(inside)
+        if missing:
+            raise InputError(
+                f"{request.path}.reserved: {text(min(missing))} lies in none of its networks; leave it out"
+            )
+        return found
 
     def _remove_networks(self) -> None:
         """Before others take their ranges. Refused while somebody stays on one."""
@@ -254,20 +299,9 @@ class _Allocation:
         for key, group in self._before.security_groups.items():
             if group.origin == INVENTORY and key not in self._declared.security_groups:
                 self._remove_group(group)
-        for declared in self._declared.security_groups.values():
-            security_groups.create(
-                self._ledger,
-                self._settings,
-                security_groups.Request(
-                    declared.path,
-                    declared.project,
-                    declared.name,
-                    declared.network,
-                    declared.subnet,
-                    declared.subnet_size,
-                ),
-                INVENTORY,
-            )
+        # Who asks for a subnet exactly goes before those that any will do for.
+        for declared in sorted(self._declared.security_groups.values(), key=lambda group: group.subnet is None):
+            security_groups.create(self._ledger, self._settings, declared, INVENTORY)
 
     def _remove_group(self, group: SecurityGroup) -> None:
         """Members that are declared without the group lose it by that; others are still using it."""
@@ -283,6 +317,13 @@ class _Allocation:
         for name, row in self._before.instances.items():
             if row.origin == INVENTORY and name not in self._declared.instances:
                 instances.remove(self._work, row)
+
+    def _complete_nics(self) -> None:
+        """Those that a command made are on networks that may have got a further range, or other gateways."""
+        for label in self._labels:
+            old, new = self._before.networks.get(label), t.cast(Network, self._ledger.get(Network, label))
+            if old is not None and _nature(old) != _nature(new):
+                instances.complete(self._work, label)
 
     # --- floating IPs ---
 
@@ -321,9 +362,9 @@ class _Allocation:
         served = set(by_any.values())
         for request in self._declared.instances.values():
             if request.floating_ip == ANY and request.name not in served:
-                self._associate_any(request)
-            elif self._settings.auto_assign_floating_ip and request.floating_ip is None:
-                self._auto_assign(request)
+                instances.associate_any(self._work, request)
+            else:
+                instances.auto_assign(self._work, request)
         self._remove_floating()
 
     def _wanted_associations(self) -> dict[str, InstanceRequest]:
@@ -359,31 +400,9 @@ class _Allocation:
         }
         owners.update({address: (request.project, request.path) for address, request in wanted.items()})
         for address, (project, path) in owners.items():
-            row = self._ledger.get(FloatingIp, address)
-            if row is None:
-                raise InputError(f"{path}: {address} is no floating IP; declare its range in nova_floating_ranges")
-            if row.project is None:
-                self._allocate(project, row.pool, address)
-            elif row.project != project:
-                raise InputError(f"{path}: floating IP {address} belongs to project {row.project!r}, not {project!r}")
+            instances.own_floating(self._work, project, address, path)
         for address, request in wanted.items():
-            target = floating_ips.fixed_address_of(self._ledger, request.name, version=addressing.version(address))
-            floating_ips.associate(self._ledger, address, target, by=INVENTORY)
-
-    def _allocate(self, project: str, pool: str, address: str | None = None) -> FloatingIp:
-        row = projects.known(self._ledger, project, "project")
-        quota = projects.quota(row, "floating_ips", self._settings)
-        return floating_ips.allocate(self._ledger, project, pool, quota, INVENTORY, address=address)
-
-    def _associate_any(self, request: InstanceRequest) -> None:
-        pool = request.floating_pool or self._settings.default_floating_pool
-        row = self._allocate(request.project, pool)
-        target = floating_ips.fixed_address_of(self._ledger, request.name, version=addressing.version(row.address))
-        floating_ips.associate(self._ledger, row.address, target, by=INVENTORY)
-
-    def _auto_assign(self, request: InstanceRequest) -> None:
-        pool = request.floating_pool or self._settings.default_floating_pool
-        floating_ips.auto_assign(self._ledger, request.name, request.project, pool, INVENTORY)
+            instances.associate(self._work, request, address)
 
     def _remove_floating(self) -> None:
         """Ranges that are no longer declared, after all that this run gives back."""
@@ -398,6 +417,11 @@ class _Allocation:
             )
         for row in left:
             self._ledger.drop(row)
+
+
+def _nature(row: Network) -> tuple[bool, bool, bool, bool]:
+    """What decides on the addresses that a NIC of the network needs."""
+    return row.cidr is None, row.cidr_v6 is None, row.multi_host, row.manager == "flat"
 
 
 def _can_serve(host: Host) -> bool:

@@ -18,7 +18,9 @@ from .errors import InputError
 from .fields import Fields, items, text
 from .instance_request import InstanceRequest
 from .network_request import NetworkRequest
-from .projects import DEFAULT_GROUP, unknown
+from .projects import unknown
+from .security_groups import Request as GroupRequest
+from .security_groups import read as read_group
 from .settings import GREATEST_COUNT, UNLIMITED, Settings
 from .state import Project
 
@@ -46,17 +48,6 @@ class DeclaredProject(t.NamedTuple):
     floating_ips: tuple[str, ...]
 
 
-class DeclaredGroup(t.NamedTuple):
-    """`subnet` as asked for, or `subnet_size` addresses anywhere, in `network` or the project's first one."""
-
-    path: str
-    project: str
-    name: str
-    network: str | None
-    subnet: addressing.Range | None
-    subnet_size: int | None
-
-
 class DeclaredPool(t.NamedTuple):
     """Floating IPs of one pool, one by one."""
 
@@ -70,7 +61,7 @@ class Declaration(t.NamedTuple):
     settings: Settings
     networks: tuple[NetworkRequest, ...]
     projects: dict[str, DeclaredProject]
-    security_groups: dict[tuple[str, str], DeclaredGroup]
+    security_groups: dict[tuple[str, str], GroupRequest]
     floating_ranges: tuple[DeclaredPool, ...]
     instances: dict[str, InstanceRequest]
     hosts: dict[str, Host]
@@ -181,42 +172,14 @@ def project(fields: Fields, name: str, origin: str = "inventory") -> Project:
     )
 
 
-def _groups(groups: t.Sequence[t.Any]) -> dict[tuple[str, str], DeclaredGroup]:
-    declared: dict[tuple[str, str], DeclaredGroup] = {}
+def _groups(groups: t.Sequence[t.Any]) -> dict[tuple[str, str], GroupRequest]:
+    declared: dict[tuple[str, str], GroupRequest] = {}
     for path, value in items(groups, "nova_security_groups"):
-        fields = Fields(value, path)
-        group = DeclaredGroup(
-            path,
-            fields.text("project"),
-            fields.text("name"),
-            fields.optional_text("network"),
-            fields.optional_network("subnet"),
-            fields.optional_integer("subnet_size", 1, GREATEST_COUNT),
-        )
-        fields.done()
-        _check_group(group)
+        group = read_group(Fields(value, path))
         if (group.project, group.name) in declared:
             raise InputError(f"{path}: security group {group.name!r} of project {group.project!r} is declared twice")
         declared[group.project, group.name] = group
     return declared
-
-
-def _check_group(group: DeclaredGroup) -> None:
-    if group.subnet is not None and group.subnet_size is not None:
-        raise InputError(f"{group.path}: give subnet, or subnet_size for one of that size anywhere, but not both")
-    if group.network is not None and group.subnet is None and group.subnet_size is None:
-        raise InputError(f"{group.path}.network: only a group with a subnet is tied to a network; give subnet_size")
-    size = group.subnet_size
-    if size is not None and size & (size - 1):
-        raise InputError(
-            f"{group.path}.subnet_size: {size} is not the size of a subnet; give a power of two such as "
-            f"{1 << size.bit_length()}"
-        )
-    if group.name == DEFAULT_GROUP and (group.subnet or size):
-        raise InputError(
-            f"{group.path}: the group {DEFAULT_GROUP!r} has the instances that are in no other, and no subnet of its "
-            f"own"
-        )
 
 
 def _pools(ranges: t.Sequence[t.Any], read: Settings) -> tuple[DeclaredPool, ...]:

@@ -71,10 +71,7 @@ def create(
     there = _stored(ledger, addresses)
     if there:
         found = [f"{row.address} (pool {row.pool!r})" for row in there.values()]
-        raise InputError(
-            f"{path}: {_some(found)} already floating IP{'s' if len(found) > 1 else ''}; "
-            "leave out what is there, or delete it first"
-        )
+        raise InputError(f"{path}: {_some(found)} there already; leave out what is there, or delete it first")
     check_outside_networks(ledger, addresses, path)
     rows = [FloatingIp(address, pool, interface, origin=origin) for address in addresses]
     for row in rows:
@@ -219,14 +216,9 @@ def _named(ledger: Ledger, address: str, project: str, pool: str | None) -> Floa
 
 
 def _check_quota(ledger: Ledger, project: str, quota: int) -> None:
-    if quota == UNLIMITED:
-        return
-    used = len(ledger.where(FloatingIp, project=project, auto_assigned=False))
-    if used >= quota:
-        raise InputError(
-            f"project {project!r}: quota_floating_ips is {quota}, and {used} floating IPs are in use; raise the quota "
-            "of the project or nova_quota_floating_ips, or release some"
-        )
+    if quota != UNLIMITED:
+        used = len(ledger.where(FloatingIp, project=project, auto_assigned=False))
+        projects.check_limit(project, "floating_ips", quota, used)
 
 
 def _free(ledger: Ledger, pool: str | None, project: str) -> FloatingIp:
@@ -358,13 +350,18 @@ def _let_go(ledger: Ledger, row: FloatingIp) -> FloatingIp:
 
 
 def fixed_address_of(ledger: Ledger, instance: str, network: str | None = None, version: int = 4) -> str:
-    """The address of the instance that a floating IP of the version goes to: on the named network, or its first one."""
+    """The address of the instance that a floating IP of the version goes to: on the named network, or its first one.
+
+    Flat networks come last, since nothing can lead there.
+    """
     if ledger.get(Instance, instance) is None:
         raise InputError(f"instance: {instance!r} is no known instance; choose one that is there, or create it first")
     held = ledger.where(FixedIp, instance=instance)
     labels = dict.fromkeys(row.network for row in held)
     networks = [row for row in (ledger.get(Network, label) for label in labels) if row is not None]
-    first_to_last = [row.label for row in sorted(networks, key=projects.order)]
+    first_to_last = [
+        row.label for row in sorted(networks, key=lambda row: (row.manager == "flat", projects.order(row)))
+    ]
     if network is not None and network not in labels:
         shown = ", ".join(map(repr, first_to_last)) or "none"
         raise InputError(f"network: instance {instance!r} has no fixed IP on {network!r}; its networks: {shown}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import typing as t
 
 from . import naming
-from .addressing import Range
 from .projects import DEFAULT_GROUP, order
 from .state import Instance, Network, State
 
@@ -40,9 +39,9 @@ class Guest(t.NamedTuple):
             "device": self.device,
             "bridge": network.bridge,
             "mac": self.mac,
-            "address": _with_prefix(self.address, network.range),
+            "address": _with_prefix(self.address, network.cidr),
             "gateway": self.gateway,
-            "address_v6": _with_prefix(self.address_v6, network.range_v6),
+            "address_v6": _with_prefix(self.address_v6, network.cidr_v6),
             "gateway_v6": network.gateway_v6,
             "dns": [server for server in (network.dns1, network.dns2) if server is not None],
             "vlan": network.vlan,
@@ -54,8 +53,8 @@ class Guest(t.NamedTuple):
         return t.cast(str, self.address or self.address_v6)
 
 
-def _with_prefix(address: str | None, subnet: Range | None) -> str | None:
-    return None if address is None or subnet is None else f"{address}/{subnet.prefix}"
+def _with_prefix(address: str | None, cidr: str | None) -> str | None:
+    return None if address is None or cidr is None else f"{address}/{cidr.partition('/')[2]}"
 
 
 def host_gateways(state: State) -> dict[tuple[str, str], str]:

@@ -14,10 +14,10 @@ import typing as t
 from . import addressing, fixed_ips, floating_ips, network, projects
 from .addressing import Range
 from .errors import InputError
-from .instance_request import InstanceRequest, PortRequest
+from .instance_request import ANY, InstanceRequest, PortRequest
 from .ledger import Ledger
 from .settings import Settings
-from .state import FixedIp, Instance, Membership, Network, Project, SecurityGroup, Vif
+from .state import FixedIp, FloatingIp, Instance, Membership, Network, Project, SecurityGroup, Vif
 
 #: (instance, network) -> what is asked of that NIC
 _Ports = dict[tuple[str, str], PortRequest]
@@ -56,6 +56,17 @@ def settle(work: Settling, requests: t.Sequence[InstanceRequest]) -> None:
     book.host_gateways()
     book.fill()
     _check_fixed_quota(work, before)
+
+
+def complete(work: Settling, label: str) -> None:
+    """The network has become another: who is on it, asked for or not, gets what a NIC of it has."""
+    path = f"network {label!r}"
+    vifs = work.ledger.where(Vif, network=label)
+    wanted = {(vif.instance, label): PortRequest(path, label, None, None, None) for vif in vifs}
+    book = _AddressBook(work, wanted)
+    book.keep()
+    book.host_gateways()
+    book.fill()
 
 
 def remove(work: Settling, instance: Instance) -> None:
@@ -105,6 +116,11 @@ def _wanted_ports(work: Settling, requests: t.Sequence[InstanceRequest]) -> _Por
     wanted: _Ports = {}
     free = projects.FreeNetworks(work.ledger)
     usable: dict[str, list[Network]] = {}
+    for request in requests:
+        for port in request.ports:
+            if port.network is not None:
+                # A free network that is named becomes the project's, before it is asked which ones the project has.
+                _networks_of(work, port, request, usable, free)
     for request in requests:
         for port in request.ports:
             for label in _networks_of(work, port, request, usable, free):
@@ -246,6 +262,12 @@ class _AddressBook:
         self._with_subnets = {label for label in self._networks if fixed_ips.group_subnets(self._ledger, label)}
         self._pieces: dict[tuple[str, Range | None], list[tuple[int, int]]] = {}
 
+    def keep(self) -> None:
+        """All that the NICs have."""
+        for key in self._wanted:
+            rows = self._ledger.where(FixedIp, instance=key[0], network=key[1])
+            self._held[key].update(row.version for row in rows)
+
     def give_back(self, kept: list[tuple[str, str]]) -> None:
         """What a NIC that was there already has, but shall not have any longer."""
         for key in kept:
@@ -386,3 +408,66 @@ def give_up_gateways(work: Settling, hosts: t.Container[str] | None = None) -> N
             gone = (row.host, row.network) not in present
         if gone:
             fixed_ips.release(ledger, row, work.settings, work.now)
+
+
+# --- floating IPs ----------------------------------------------------------------------------------------------------
+
+
+def settle_floating(work: Settling, request: InstanceRequest) -> None:
+    """Lead the floating IP to the instance that it asks for, or that it has without asking (auto-assign).
+
+    An instance that has one of the pool already has its `any`. What it does not ask for stays as it is.
+    """
+    if request.floating_ip == ANY:
+        held = work.ledger.where(FixedIp, instance=request.name)
+        leading = [row for fixed in held for row in work.ledger.where(FloatingIp, fixed_address=fixed.address)]
+        if not any(not row.auto_assigned and request.floating_pool in (None, row.pool) for row in leading):
+            associate_any(work, request)
+    elif request.floating_ip is not None:
+        own_floating(work, request.project, request.floating_ip, f"{request.path}.floating_ip")
+        associate(work, request, request.floating_ip)
+    else:
+        auto_assign(work, request)
+
+
+def own_floating(work: Settling, project: str, address: str, path: str) -> None:
+    """The floating IP of that address is the project's, from now on if it was nobody's."""
+    row = work.ledger.get(FloatingIp, address)
+    if row is None:
+        raise InputError(
+            f"{path}: {address} is no floating IP; declare its range in nova_floating_ranges, or create it by command"
+        )
+    if row.project is None:
+        _allocate(work, project, row.pool, address)
+    elif row.project != project:
+        raise InputError(f"{path}: floating IP {address} belongs to project {row.project!r}, not {project!r}")
+
+
+def associate(work: Settling, request: InstanceRequest, address: str) -> None:
+    target = floating_ips.fixed_address_of(work.ledger, request.name, version=addressing.version(address))
+    floating_ips.associate(work.ledger, address, target, by=work.origin)
+
+
+def associate_any(work: Settling, request: InstanceRequest) -> None:
+    row = _allocate(work, request.project, request.floating_pool or work.settings.default_floating_pool)
+    associate(work, request, row.address)
+
+
+def auto_assign(work: Settling, request: InstanceRequest) -> None:
+    """Where the site says so, an instance that asks for no floating IP gets one for as long as it lives.
+
+    One with flat networks or IPv6 alone has no address for it to lead to, and goes without.
+    """
+    if work.settings.auto_assign_floating_ip and request.floating_ip is None and _reachable(work, request.name):
+        pool = request.floating_pool or work.settings.default_floating_pool
+        floating_ips.auto_assign(work.ledger, request.name, request.project, pool, work.origin)
+
+
+def _allocate(work: Settling, project: str, pool: str, address: str | None = None) -> FloatingIp:
+    quota = projects.quota(projects.known(work.ledger, project, "project"), "floating_ips", work.settings)
+    return floating_ips.allocate(work.ledger, project, pool, quota, work.origin, address=address)
+
+
+def _reachable(work: Settling, instance: str) -> bool:
+    held = [row for row in work.ledger.where(FixedIp, instance=instance) if row.version == 4]
+    return any(t.cast(Network, work.ledger.get(Network, row.network)).manager != "flat" for row in held)

@@ -116,6 +116,14 @@ def _networks(rows: Rows) -> t.Iterator[str]:
 _RANGE = {4: addressing.network, 6: addressing.network_v6}
 
 
+def _readable(cidr: str | None) -> Range | None:
+    """The range, unless it is none: that was said of its network."""
+    try:
+        return None if cidr is None else addressing.any_network(cidr, "cidr")
+    except InputError:
+        return None
+
+
 def _overlaps(ranges: list[tuple[Range, str]]) -> t.Iterator[str]:
     """Against the one that reaches furthest so far: a range may lie within one that is not its neighbour."""
     furthest: tuple[Range, str] | None = None
@@ -268,9 +276,7 @@ def _floating(rows: Rows) -> t.Iterator[str]:
     fixed = {row["address"]: row for row in rows["fixed_ips"]}
     instances = {row["name"]: row for row in rows["instances"]}
     ranges = {
-        version: carving.Taken(
-            addressing.known_network(row[column]) for row in rows["networks"] if row[column] is not None
-        )
+        version: carving.Taken(each for each in (_readable(row[column]) for row in rows["networks"]) if each)
         for version, column in ((4, "cidr"), (6, "cidr_v6"))
     }
     for row in rows["floating_ips"]:

@@ -174,7 +174,7 @@ KINDS = (
             ("fixed_ips_quarantined", "quarantined_until IS NULL OR released_at IS NOT NULL"),
         ),
         derived=(Derived("number", int, _number),),
-        indexes=(("network", "number"), ("network", "released_at"), ("network", "reserved_for")),
+        indexes=(("network", "number"), ("network", "released_at", "number"), ("network", "reserved_for")),
     ),
     Kind(
         "floating_ips",

@@ -138,6 +138,8 @@ class MemoryLedger(Ledger):
                 index.remove(old, key)
             index.add(row, key)
         if record is FixedIp:
+            if old is not None and old.network != row.network:
+                self._leave(old)
             self._number(row)
         elif record is FloatingIp and row.project is None and row.pool in self._unallocated:
             heapq.heappush(self._unallocated[row.pool], (addressing.order(row.address), row.address))
@@ -148,9 +150,8 @@ class MemoryLedger(Ledger):
         old = self._rows[record].pop(key)
         for index in self._indexes[record].values():
             index.remove(old, key)
-        if record is FixedIp and old.version == 4 and self._numbers is not None:
-            self._numbers[old.network].discard(addressing.number(old.address))
-            self._cursors = {known: value for known, value in self._cursors.items() if known[0] != old.network}
+        if record is FixedIp:
+            self._leave(old)
 
     def untouched(self, network: str, first: int, last: int) -> int | None:
         if self._numbers is None:
@@ -175,7 +176,7 @@ class MemoryLedger(Ledger):
             waiting.pop()
         for entry in reversed(waiting):
             row = rows_of.get(entry[2])
-            if row is not None and _waits(row, entry) and reusable(row, now):
+            if row is not None and row.network == network and _waits(row, entry) and reusable(row, now):
                 yield row
 
     def unallocated(self, pool: str) -> FloatingIp | None:
@@ -195,6 +196,12 @@ class MemoryLedger(Ledger):
         instances = self.where(Instance, project=project)
         return sum(len(self.where(FixedIp, instance=instance.name)) for instance in instances)
 
+    def _leave(self, row: FixedIp) -> None:
+        """The address has no record in its network any longer."""
+        if row.version == 4 and self._numbers is not None:
+            self._numbers[row.network].discard(addressing.number(row.address))
+            self._cursors = {known: value for known, value in self._cursors.items() if known[0] != row.network}
+
     def _number(self, row: FixedIp) -> None:
         if row.version != 4:
             return
@@ -202,7 +209,10 @@ class MemoryLedger(Ledger):
             self._numbers.setdefault(row.network, set()).add(addressing.number(row.address))
         waiting = self._waiting.get(row.network)
         if waiting is not None and row.released_at is not None:
-            bisect.insort(waiting, _waiting(row))
+            entry = _waiting(row)
+            place = bisect.bisect_left(waiting, entry)
+            if waiting[place : place + 1] != [entry]:
+                waiting.insert(place, entry)
 
     def _index(self, record: type, columns: tuple[str, ...], values: tuple[t.Any, ...]) -> _Index:
         """Made at the first question, kept up from then on. One for each set of columns that are asked to be None."""

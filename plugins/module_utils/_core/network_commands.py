@@ -13,6 +13,7 @@ import typing as t
 import uuid
 
 from . import addressing, carving, fixed_ips, network, network_request, projects
+from .addressing import Range
 from .errors import InputError
 from .ledger import Ledger
 from .network_request import NetworkRequest
@@ -40,11 +41,11 @@ def create(ledger: Ledger, request: NetworkRequest, settings: Settings, given: t
     if len(there) < request.num_networks:
         taken = network.Taken(found for found in ledger.where(Network) if found.label not in existing)
         made = network.create(request, settings, taken, existing, COMMAND)
+    _check_floating(ledger, [row for row in made if row.label not in existing], request.path)
     rows = []
     for row in made:
         old = existing.get(row.label)
         if old is None:
-            _check_floating(ledger, row, request.path)
             ledger.put(row)
         rows.append(row if old is None else _alter(ledger, old, request, settings, given))
     reserved = [_span(span) for span in request.reserved]
@@ -58,15 +59,16 @@ def _span(span: tuple[int, int, int]) -> str:
     return f"{text(first)}-{text(last)}"
 
 
-def _check_floating(ledger: Ledger, row: Network, path: str) -> None:
+def _check_floating(ledger: Ledger, made: list[Network], path: str) -> None:
     """A floating IP is nobody's fixed one."""
+    taken = network.Taken(made)
     for floating in ledger.where(FloatingIp):
         version, number = addressing.order(floating.address)
-        subnet = row.range if version == 4 else row.range_v6
-        if subnet is not None and number in subnet:
+        inside = taken.ranges(version).conflict(Range(number, number, 32 if version == 4 else 128, version))
+        if inside is not None:
             raise InputError(
-                f"{path}: network {row.label!r} {subnet.cidr} would hold {floating.address}, a floating IP of pool "
-                f"{floating.pool!r}; choose another range"
+                f"{path}: {inside.cidr} would hold {floating.address}, a floating IP of pool {floating.pool!r}; "
+                "choose another range"
             )
 
 

@@ -70,7 +70,7 @@ def _host_plan(host: Host, site: _Site) -> Plan:
         "networks": [_network(network) for network in carried],
         "instances": _instances(present),
         "links": {
-            **_vlans(host, carried),
+            "vlans": _vlans(host, carried),
             "bridges": _bridges(host, carried, served, site),
             "sysctl": {"net.ipv4.ip_forward": "1"} if served else {},
         },
@@ -132,9 +132,9 @@ def _instances(present: list[Guest]) -> list[Plan]:
     return list(instances.values())
 
 
-def _vlans(host: Host, carried: list[Network]) -> Plan:
+def _vlans(host: Host, carried: list[Network]) -> list[Plan]:
     """One VLAN interface for each VLAN network, on the host's own interface for it."""
-    vlans = [
+    return [
         {
             "name": naming.vlan_name(network.vlan),
             "link": _vlan_link(host, network),
@@ -145,7 +145,6 @@ def _vlans(host: Host, carried: list[Network]) -> Plan:
         for network in carried
         if network.vlan is not None
     ]
-    return {"vlans": vlans} if vlans else {}
 
 
 def _vlan_link(host: Host, network: Network) -> str:

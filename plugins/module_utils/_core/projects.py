@@ -46,13 +46,17 @@ def quota(project: Project, name: str, settings: Settings) -> int:
 
 def check_quota(project: Project, name: str, settings: Settings, used: int, more: int = 1) -> None:
     """InputError where `more` beside those in use are more than the project may have."""
-    limit = quota(project, name, settings)
+    check_limit(project.name, name, quota(project, name, settings), used, more)
+
+
+def check_limit(project: str, name: str, limit: int, used: int, more: int = 1) -> None:
+    """The same for a quota that is known already."""
     if limit != UNLIMITED and more > 0 and used + more > limit:
         words = name.replace("_", " ").replace("ips", "IPs")
         raise InputError(
-            f"project {project.name!r}: quota_{name} is {limit}, and {used} {words} are in use, so {more} more "
-            f"cannot be "
-            f"had; raise the quota of the project or nova_quota_{name}, or give some back"
+            f"project {project!r}: quota_{name} is {limit}, and {used} {words} are in use, so {more} more cannot be "
+            f"had; "
+            f"raise the quota of the project or nova_quota_{name}, or give some back"
         )
 
 
@@ -118,12 +122,20 @@ def assign(ledger: Ledger, network: Network, project: Project, settings: Setting
     return assigned
 
 
-def may_use(ledger: Ledger, network: Network, project: Project, settings: Settings, path: str, who: str) -> Network:
-    """The network, which is named for an instance of the project; a free VLAN network becomes the project's by that."""
+def may_use(
+    ledger: Ledger,
+    network: Network,
+    project: Project,
+    settings: Settings,
+    path: str,
+    who: str,
+    kind: str = "instance",
+) -> Network:
+    """The network, which is named for something of the project's; a free VLAN network becomes the project's by that."""
     if network.project not in (None, project.name):
         raise InputError(
             f"{path}: network {network.label!r} belongs to project {network.project!r}, "
-            f"but instance {who!r} to {project.name!r}"
+            f"but {kind} {who!r} to {project.name!r}"
         )
     if network.project is None and network.manager == "vlan":
         return assign(ledger, network, project, settings, "need")

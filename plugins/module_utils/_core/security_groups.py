@@ -71,7 +71,7 @@ def create(ledger: Ledger, settings: Settings, request: Request, origin: str) ->
         ledger.put(old)
     label, subnet = None, None
     if request.subnet is not None or request.subnet_size is not None:
-        found = _network_of(ledger, settings, request)
+        found = _network_of(ledger, settings, request, old)
         label, subnet = found.label, _subnet(ledger, request, old, found)
     row = old._replace(network=label, subnet=subnet)
     if row != old:
@@ -94,9 +94,14 @@ def members(ledger: Ledger, group: SecurityGroup) -> list[Membership]:
     return ledger.where(Membership, project=group.project, security_group=group.name)
 
 
-def _network_of(ledger: Ledger, settings: Settings, request: Request) -> Network:
+def _network_of(ledger: Ledger, settings: Settings, request: Request, old: SecurityGroup) -> Network:
     project = projects.known(ledger, request.project, f"{request.path}.project")
     if request.network is None:
+        there = ledger.get(Network, old.network)
+        if there is not None and there.range is not None and there.project in (None, project.name):
+            # Its instances have their addresses there, whichever network is the project's first one by now.
+            if request.subnet is None or request.subnet.overlaps(there.range):
+                return there
         usable = projects.usable_networks(ledger, project, settings, projects.FreeNetworks(ledger))
         usable = [each for each in usable if each.cidr is not None]
         if not usable:
@@ -112,19 +117,20 @@ def _network_of(ledger: Ledger, settings: Settings, request: Request) -> Network
         raise InputError(
             f"{request.path}.network: network {found.label!r} has no IPv4 range that a subnet could be part of"
         )
-    path, who = f"{request.path}.network", f"security group {request.name}"
-    return projects.may_use(ledger, found, project, settings, path, who)
+    path = f"{request.path}.network"
+    return projects.may_use(ledger, found, project, settings, path, request.name, "security group")
 
 
 def _subnet(ledger: Ledger, request: Request, old: SecurityGroup, found: Network) -> str:
     if old.network == found.label and old.subnet is not None:
         held = addressing.known_network(old.subnet)
-        if held == request.subnet or held.size == request.subnet_size:
+        first, last = network.allowed(found)
+        if held == request.subnet or (held.size == request.subnet_size and first <= held.first and held.last <= last):
             return old.subnet
     others = [
         addressing.known_network(group.subnet)
         for group in ledger.where(SecurityGroup, network=found.label)
-        if group.subnet is not None and group.name != request.name
+        if group.subnet is not None and (group.project, group.name) != (request.project, request.name)
     ]
     if request.subnet is None:
         return _carved(ledger, request, found, others).cidr

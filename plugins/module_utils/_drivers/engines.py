@@ -92,6 +92,16 @@ def redacted(url: str) -> str:
     return re.sub(r"(?i)((?:password|passfile|sslpassword)=)[^&\s]*", r"\1***", hidden)
 
 
+def execute(connection: Connection, statement: str, values: t.Sequence[t.Any] = ()) -> t.Any:
+    """A statement in SQL that both engines understand, with `?` for each of the values, or for those of many rows.
+
+    It goes to the driver as it is: SQLAlchemy would take a millisecond to compose one for the first time.
+    """
+    if connection.dialect.paramstyle != "qmark":
+        statement = statement.replace("?", "%s")
+    return connection.exec_driver_sql(statement, values) if values else connection.exec_driver_sql(statement)
+
+
 def _reason(error: BaseException) -> str:
     return first_line(getattr(error, "orig", None) or error)
 
@@ -173,9 +183,10 @@ _ALREADY_MADE = ("42P07", "23505", "42710")
 class PostgreSQL:
     """Transactions are SERIALIZABLE: one whose decision rests on what another one changed meanwhile is undone.
 
-    That alone makes it right. As every run reads the whole state, of writers at once only one would get through, and
-    the others would decide again and again. So a writer first locks a table that all writers lock, which also makes
-    the outcome of a broken commit certain: whoever holds the lock knows that nobody is still committing.
+    That alone makes it right. As a run reads the whole state, and commands look for the same free address, of writers
+    at once only one would get through, and the others would decide again and again. So a writer first locks a table
+    that all writers lock, which also makes the outcome of a broken commit certain: whoever holds the lock knows that
+    nobody is still committing.
     """
 
     attempts = 10

@@ -30,6 +30,16 @@ def read(path: str) -> str | None:
         raise HostError(f"cannot read {path}: {error}") from error
 
 
+def names_in(folder: str) -> list[str]:
+    """What is in the folder, without hidden files; nothing where there is no folder."""
+    try:
+        return [name for name in os.listdir(folder) if not name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise HostError(f"cannot list {folder}: {error}") from error
+
+
 def write(path: str, text: str, mode: int = 0o644) -> None:
     """Replace the file in one step: a reader sees the old text or the new one, a killed writer leaves the old."""
     folder = os.path.dirname(path)

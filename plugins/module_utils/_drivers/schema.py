@@ -18,7 +18,9 @@ from .._core import history, kinds, migrations
 from .._core.errors import StoreError
 from .._core.history import Event
 from .._core.kinds import KINDS, Kind, Rows
-from .._core.state import Change, State
+from .._core.state import Change, FixedIp, State
+from . import runs
+from .engines import execute
 
 try:
     import sqlalchemy as sa
@@ -51,11 +53,12 @@ def tables() -> Tables:
         ),
         sa.Index("history_by_record", "kind", "key"),
     )
+    runs.table(metadata)
     return Tables(metadata, version, recorded, {kind.name: _table(metadata, kind) for kind in KINDS})
 
 
 def _table(metadata: t.Any, kind: Kind) -> t.Any:
-    types = {str: sa.Text, int: sa.BigInteger, float: sa.Float, bool: sa.Boolean}
+    types: dict[type, t.Any] = {str: sa.Text, int: sa.BigInteger, float: sa.Float, bool: sa.Boolean}
     primary = kind.primary or kind.key
     later: dict[str, t.Any] = {"deferrable": True, "initially": "DEFERRED"}
     return sa.Table(
@@ -65,12 +68,15 @@ def _table(metadata: t.Any, kind: Kind) -> t.Any:
             sa.Column(column.name, types[column.type], primary_key=column.name in primary, nullable=column.optional)
             for column in kind.columns
         ),
+        *(sa.Column(derived.name, types[derived.type]) for derived in kind.derived),
         *(sa.UniqueConstraint(*columns) for columns in kind.unique),
         *(
             sa.ForeignKeyConstraint(list(columns), [f"{other}.{name}" for name in key], **later)
             for columns, other, key in kind.references
         ),
         *(sa.CheckConstraint(condition, name=name) for name, condition in kind.checks),
+        *(sa.Index(f"{kind.name}_by_{'_'.join(columns)}", *columns) for columns in kind.indexes),
+        info={"derived": kind.derived},
     )
 
 
@@ -103,11 +109,13 @@ def migrate(connection: Connection, known: Tables, version: int) -> None:
     The history is not rewritten.
     """
     former = _former(connection)
-    rows = migrations.migrate(_rows(connection, former), version)
+    rows = migrations.migrate(_rows(connection, former.tables), version)
     former.drop_all(connection)
     known.metadata.create_all(connection)
+    execute(connection, f"DELETE FROM {runs.NAME}")
     for kind in KINDS:
-        insert(connection, known.kinds[kind.name], [kind.record(**row) for row in rows.get(kind.name, [])])
+        added = [kind.record(**row) for row in rows.get(kind.name, [])]
+        _write(connection, known, kind, Change([], [], added))
     connection.execute(known.version.update().values(version=migrations.SCHEMA_VERSION))
 
 
@@ -119,71 +127,94 @@ def _former(connection: Connection) -> t.Any:
     return found
 
 
-def _rows(connection: Connection, metadata: t.Any) -> Rows:
-    """All rows of those tables as mappings, as they are, whatever their version."""
-    return {
-        name: [dict(row) for row in connection.execute(sa.select(table)).mappings()]
-        for name, table in metadata.tables.items()
-    }
+def _rows(connection: Connection, there: t.Mapping[str, t.Any]) -> Rows:
+    """All rows of the tables as mappings, as they are, whatever their version; what is derived is left out."""
+    derived = {kind.name: {each.name for each in kind.derived} for kind in KINDS}
+    found: Rows = {}
+    for name, table in there.items():
+        columns = [column for column in table.columns if column.name not in derived.get(name, ())]
+        found[name] = [dict(row) for row in connection.execute(sa.select(*columns)).mappings()]
+    return found
 
 
 def rows(connection: Connection, known: Tables) -> Rows:
     """All rows of the kinds, without any trust in their keys."""
-    return {
-        name: [dict(row) for row in connection.execute(sa.select(table)).mappings()]
-        for name, table in known.kinds.items()
-    }
+    return _rows(connection, known.kinds)
 
 
 def load(connection: Connection, known: Tables, version: int) -> State:
     """The state, each kind in the order of its keys as code points, whatever the engine's own order is."""
     if version != migrations.SCHEMA_VERSION:
-        return kinds.state_of(migrations.migrate(_rows(connection, _former(connection)), version))
+        return kinds.state_of(migrations.migrate(_rows(connection, _former(connection).tables), version))
     return State(**{kind.name: _load(connection, known, kind) for kind in KINDS})
 
 
 def _load(connection: Connection, known: Tables, kind: Kind) -> dict[t.Any, t.Any]:
     key = operator.itemgetter(*(kind.record._fields.index(name) for name in kind.key))
-    found = [kind.record._make(row) for row in connection.execute(sa.select(known.kinds[kind.name]))]
+    table = known.kinds[kind.name]
+    columns = [table.c[name] for name in kind.record._fields]
+    found = [kind.record._make(row) for row in connection.execute(sa.select(*columns))]
     found.sort(key=key)
     return {key(row): row for row in found}
+
+
+def select(connection: Connection, kind: Kind, rest: str, values: tuple[t.Any, ...] = ()) -> list[t.Any]:
+    """The records of a kind; `rest` is what follows FROM."""
+    found = execute(connection, f"SELECT {', '.join(kind.record._fields)} FROM {kind.name} {rest}", values)
+    flags = _flags(kind) if connection.dialect.name == "sqlite" else ()
+    if not flags:
+        return [kind.record._make(row) for row in found]
+    made = []
+    for row in map(list, found):
+        for place in flags:
+            row[place] = bool(row[place])
+        made.append(kind.record._make(row))
+    return made
+
+
+@functools.cache
+def _flags(kind: Kind) -> tuple[int, ...]:
+    """Where a record has truth values, which SQLite keeps as numbers."""
+    return tuple(place for place, column in enumerate(kind.columns) if column.type is bool)
 
 
 def write(connection: Connection, known: Tables, changes: dict[str, Change]) -> None:
     """An altered row is taken out and put back: two rows may exchange what must be unique, such as a MAC address."""
     for kind in KINDS:
-        if kind.name not in changes:
-            continue
-        change = changes[kind.name]
-        table = known.kinds[kind.name]
-        gone = change.removed + [old for old, _new in change.altered]
-        if gone:
-            condition = sa.and_(*(table.c[column] == sa.bindparam(f"key_{column}") for column in kind.key))
-            connection.execute(
-                table.delete().where(condition),
-                [{f"key_{column}": getattr(row, column) for column in kind.key} for row in gone],
-            )
-        insert(connection, table, [new for _old, new in change.altered] + change.added)
+        if kind.name in changes:
+            _write(connection, known, kind, changes[kind.name])
+
+
+def _write(connection: Connection, known: Tables, kind: Kind, change: Change) -> None:
+    gone = change.removed + [old for old, _new in change.altered]
+    if gone:
+        condition = " AND ".join(f"{name} = ?" for name in kind.key)
+        keys = [tuple(getattr(row, name) for name in kind.key) for row in gone]
+        execute(connection, f"DELETE FROM {kind.name} WHERE {condition}", keys)
+    insert(connection, known.kinds[kind.name], [new for _old, new in change.altered] + change.added)
+    if kind.record is FixedIp:
+        runs.update(connection, change)
 
 
 def insert(connection: Connection, table: t.Any, records: t.Sequence[t.Any]) -> None:
-    """Put in records, which are named tuples. They go to the driver as they are: SQLAlchemy would take each apart."""
+    """Put in records, which are named tuples, with what is derived from them.
+
+    They go to the driver as they are: SQLAlchemy would take each apart.
+    """
     if not records:
         return
-    names = records[0]._fields
-    dialect = connection.dialect
-    quote = dialect.identifier_preparer.quote
-    mark = "?" if dialect.paramstyle == "qmark" else "%s"
-    statement = (
-        f"INSERT INTO {quote(table.name)} ({', '.join(map(quote, names))}) VALUES ({', '.join([mark] * len(names))})"
-    )
+    derived = table.info.get("derived", ())
+    names = (*records[0]._fields, *(each.name for each in derived))
+    statement = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     for start in range(0, len(records), _BATCH):
-        batch = records[start : start + _BATCH]
-        if dialect.driver == "psycopg2":
+        batch: list[t.Any] = list(records[start : start + _BATCH])
+        for each in derived:
+            batch = [(*values, each.of(row)) for values, row in zip(batch, records[start : start + _BATCH])]
+        if connection.dialect.driver == "psycopg2":
             # It sends a statement a row, where SQLAlchemy makes one of many.
-            connection.execute(table.insert(), [record._asdict() for record in batch])
+            connection.execute(table.insert(), [dict(zip(names, values)) for values in batch])
         else:
-            connection.exec_driver_sql(statement, list(batch))
+            execute(connection, statement, batch)
 
 
 def record(connection: Connection, known: Tables, changes: dict[str, Change], token: str, by: history.Author) -> None:

@@ -22,11 +22,13 @@ from .._core import migrations
 from .._core import state as states
 from .._core.errors import StoreError
 from .._core.history import Author, Event
+from .._core.ledger import Ledger, MemoryLedger
 from .._core.state import Change, State
 from . import schema
 from .engines import SQLALCHEMY_IMPORT_ERROR, Database, Retry, open_database
+from .sql_ledger import SqlLedger
 
-__all__ = ["SQLALCHEMY_IMPORT_ERROR", "Decide", "Outcome", "author", "reconcile", "transact"]
+__all__ = ["SQLALCHEMY_IMPORT_ERROR", "Applied", "Decide", "Outcome", "author", "operate", "reconcile", "transact"]
 
 try:
     from sqlalchemy.engine import Connection
@@ -49,14 +51,38 @@ class Outcome(t.NamedTuple):
 
     @property
     def changed(self) -> bool:
-        return bool(self.changes) or self.migrated is not None
+        return _changed(self)
 
     @property
     def actions(self) -> list[str]:
-        lines = states.describe(self.changes)
-        if self.migrated is not None:
-            lines.insert(0, f"migrate the store from schema version {self.migrated} to {migrations.SCHEMA_VERSION}")
-        return lines
+        return _actions(self)
+
+
+class Applied(t.NamedTuple):
+    """What an operation returned, and what it changed."""
+
+    result: t.Any
+    changes: dict[str, Change]
+    migrated: int | None = None
+
+    @property
+    def changed(self) -> bool:
+        return _changed(self)
+
+    @property
+    def actions(self) -> list[str]:
+        return _actions(self)
+
+
+def _changed(done: Outcome | Applied) -> bool:
+    return bool(done.changes) or done.migrated is not None
+
+
+def _actions(done: Outcome | Applied) -> list[str]:
+    lines = states.describe(done.changes)
+    if done.migrated is not None:
+        lines.insert(0, f"migrate the store from schema version {done.migrated} to {migrations.SCHEMA_VERSION}")
+    return lines
 
 
 def author(run: str | None = None, user: str | None = None) -> Author:
@@ -82,14 +108,41 @@ def reconcile(
     differs. A store of an older version is migrated. StoreError, with the store as it was, when the database cannot
     be used. `restored` is a history that goes into a store that has neither records nor one of its own.
     """
-    run = _Run(decide, check_mode, by or author(), restored)
-    with contextlib.closing(open_database(url)) as database:
-        if database.absent():
-            # Decided before the file is made: a declaration that is refused does not leave an empty store behind.
-            run.foreseen = run.decided(states.empty(), None)
-            if check_mode:
-                return run.foreseen
-        return transact(database, not check_mode, run.attempt)
+
+    def work(connection: Connection | None, version: int | None) -> Outcome:
+        before = _state(connection, version)
+        after = decide(before)
+        return Outcome(before, after, states.difference(before, after), _older(version))
+
+    return _Run(work, check_mode, by or author(), restored).on(url)
+
+
+def operate(url: str, work: t.Callable[[Ledger], t.Any], check_mode: bool, by: Author | None = None) -> Applied:
+    """Let `work` look up, put and drop what it needs, and write that and its history: one transaction.
+
+    As `reconcile` in all else, but that the cost does not grow with the store, and that nothing is made where there is
+    no store and nothing to put into one. `work` may be called again, as if it never was before.
+    """
+
+    def apply(connection: Connection | None, version: int | None) -> Applied:
+        if connection is not None and version == migrations.SCHEMA_VERSION:
+            ledger = SqlLedger(connection)
+            return Applied(work(ledger), ledger.changes())
+        before = _state(connection, version)
+        memory = MemoryLedger(before)
+        return Applied(work(memory), states.difference(before, memory.state()), _older(version))
+
+    return _Run(apply, check_mode, by or author()).on(url)
+
+
+def _state(connection: Connection | None, version: int | None) -> State:
+    if connection is None or version is None:
+        return states.empty()
+    return schema.load(connection, schema.tables(), version)
+
+
+def _older(version: int | None) -> int | None:
+    return version if version is not None and version < migrations.SCHEMA_VERSION else None
 
 
 def transact(database: Database, write: bool, work: t.Callable[[Connection, bool], _Result]) -> _Result:
@@ -114,63 +167,85 @@ def transact(database: Database, write: bool, work: t.Callable[[Connection, bool
             database.pause(attempt, random.random())
 
 
-class _Run:
-    """One reconciliation, over all attempts at it."""
+_Done = t.TypeVar("_Done", Outcome, Applied)
 
-    def __init__(self, decide: Decide, check_mode: bool, by: Author, restored: t.Sequence[Event] | None) -> None:
-        self._decide = decide
+
+class _Run(t.Generic[_Done]):
+    """One change of the store, over all attempts at it.
+
+    `work` is given a connection and the version of the schema, or None twice where there is no store.
+    """
+
+    def __init__(
+        self,
+        work: t.Callable[[Connection | None, int | None], _Done],
+        check_mode: bool,
+        by: Author,
+        restored: t.Sequence[Event] | None = None,
+    ) -> None:
+        self._work: t.Callable[[Connection | None, int | None], _Done] = work
         self._check_mode = check_mode
         self._by = by
         self._restored = restored
         self._tables = schema.tables()
-        #: What was decided on an empty store, so that it need not be decided again.
-        self.foreseen: Outcome | None = None
+        #: What is to be done where there is no store, so that it need not be found out again.
+        self._foreseen: _Done | None = None
         #: Attempts by the mark that their history has: what may have been committed.
-        self._tried: dict[str, Outcome] = {}
+        self._tried: dict[str, _Done] = {}
 
-    def decided(self, before: State, migrated: int | None) -> Outcome:
-        after = self._decide(before)
-        return Outcome(before, after, states.difference(before, after), migrated)
+    def on(self, url: str) -> _Done:
+        with contextlib.closing(open_database(url)) as database:
+            if database.absent():
+                # Before the file is made: what is refused does not leave an empty store behind.
+                self._foreseen = self._work(None, None)
+                if self._check_mode or not self._makes(self._foreseen):
+                    return self._foreseen
+            return transact(database, not self._check_mode, self._attempt)
 
-    def attempt(self, connection: Connection, unknown: bool) -> Outcome:
+    def _attempt(self, connection: Connection, unknown: bool) -> _Done:
         version = schema.version_of(connection)
-        before = states.empty() if version is None else schema.load(connection, self._tables, version)
         if unknown:
-            committed = self._committed(connection, before)
-            if committed:
+            committed = self._committed(connection, version)
+            if committed is not None:
                 return committed
-        older = version if version is not None and version < migrations.SCHEMA_VERSION else None
-        if self.foreseen and self.foreseen.before == before and older is None:
-            outcome = self.foreseen
+        if version is None and self._foreseen is not None:
+            done = self._foreseen
         else:
-            outcome = self.decided(before, older)
+            done = self._work(connection if version is not None else None, version)
         if not self._check_mode:
-            self._write(connection, version, outcome)
-        return outcome
+            self._write(connection, version, done)
+        return done
 
-    def _write(self, connection: Connection, version: int | None, outcome: Outcome) -> None:
-        if version is None:
+    @staticmethod
+    def _makes(done: _Done) -> bool:
+        """Whether a store is made for it: a declaration makes one, even an empty one."""
+        return bool(done.changes) or isinstance(done, Outcome)
+
+    def _write(self, connection: Connection, version: int | None, done: _Done) -> None:
+        if version is None and self._makes(done):
             schema.make(connection, self._tables)
-        elif outcome.migrated is not None:
+        elif version is not None and done.migrated is not None:
             schema.migrate(connection, self._tables, version)
-        if not outcome.changes:
+        if not done.changes:
             return
         token = secrets.token_hex(8)
-        self._tried[token] = outcome
-        schema.write(connection, self._tables, outcome.changes)
-        if self._restored is not None and outcome.before == states.empty():
+        self._tried[token] = done
+        schema.write(connection, self._tables, done.changes)
+        if self._restored is not None and isinstance(done, Outcome) and done.before == states.empty():
             if not schema.recorded(connection, self._tables):
                 schema.insert(connection, self._tables.history, self._restored)
                 return
-        schema.record(connection, self._tables, outcome.changes, token, self._by)
+        schema.record(connection, self._tables, done.changes, token, self._by)
 
-    def _committed(self, connection: Connection, before: State) -> Outcome | None:
+    def _committed(self, connection: Connection, version: int | None) -> _Done | None:
         """The attempt that was committed although its connection was lost meanwhile."""
         table = self._tables.history
         for event in schema.recorded(connection, self._tables, table.c.change.in_(list(self._tried))):
             return self._tried[event.change]
         if self._restored is not None:
-            for outcome in self._tried.values():
-                if outcome.after == before:
-                    return outcome
+            # A history that came from elsewhere has no mark of ours.
+            there = _state(connection, version)
+            for done in self._tried.values():
+                if isinstance(done, Outcome) and done.after == there:
+                    return done
         return None

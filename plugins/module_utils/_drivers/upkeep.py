@@ -15,13 +15,15 @@ import os
 import tempfile
 import typing as t
 
-from .._core import document, invariants, kinds, migrations
+from .._core import addressing, document, invariants, kinds, migrations
 from .._core import history as past
 from .._core.errors import InputError, StoreError, first_line
 from .._core.history import Author, Event, Holding
 from .._core.kinds import KINDS, Rows
-from .._core.state import State, difference, empty
-from . import engines, files, schema, store
+from .._core.ledger import Ledger, MemoryLedger
+from .._core.state import FixedIp, State, difference, empty
+from . import engines, files, runs, schema, store
+from .sql_ledger import SqlLedger
 
 try:
     import sqlalchemy as sa
@@ -58,6 +60,17 @@ def _look(url: str, work: t.Callable[[Connection, schema.Tables, int], _Result])
             return work(connection, known, version)
 
         return store.transact(database, False, attempt)
+
+
+def query(url: str, work: t.Callable[[Ledger], _Result]) -> _Result:
+    """What `work`, which only reads, finds out by a ledger of the store at one moment."""
+
+    def look(connection: Connection, known: schema.Tables, version: int) -> _Result:
+        if version == migrations.SCHEMA_VERSION:
+            return work(SqlLedger(connection))
+        return work(MemoryLedger(schema.load(connection, known, version)))
+
+    return _look(url, look)
 
 
 def _content(connection: Connection, known: schema.Tables, version: int) -> Content:
@@ -240,6 +253,8 @@ def _violations(connection: Connection, known: schema.Tables, version: int) -> l
     rows = schema.rows(connection, known)
     found += lacking + invariants.violations(rows)
     found += _checks(connection, known)
+    found += _derived(connection, known)
+    found += _runs(connection, rows)
     return [*found, *_history(schema.recorded(connection, known), rows)]
 
 
@@ -263,6 +278,10 @@ def _lacking(connection: Connection, known: schema.Tables) -> list[str]:
                 found.append(f"table {name} has lost the constraint that {words} are unique")
             if isinstance(constraint, sa.ForeignKeyConstraint) and names not in foreign:
                 found.append(f"table {name} has lost the reference of {words}")
+        indexes = {(each["name"], tuple(each["column_names"])) for each in inspector.get_indexes(name)}
+        for index in sorted(table.indexes, key=lambda index: index.name):
+            if (index.name, tuple(column.name for column in index.columns)) not in indexes:
+                found.append(f"table {name} has lost the index {index.name}")
         checks = {each["name"] for each in inspector.get_check_constraints(name)}
         for constraint in table.constraints:
             if isinstance(constraint, sa.CheckConstraint) and constraint.name and constraint.name not in checks:
@@ -277,6 +296,36 @@ def _checks(connection: Connection, known: schema.Tables) -> t.Iterator[str]:
             key = [table.c[column] for column in kind.key]
             for row in connection.execute(sa.select(*key).where(sa.text(f"NOT ({condition})"))):
                 yield f"{kind.name} {'/'.join(map(str, row))} breaks the check {name}"
+
+
+def _derived(connection: Connection, known: schema.Tables) -> t.Iterator[str]:
+    """The columns beside the record say what follows from it: by them addresses are looked for."""
+    for kind in KINDS:
+        if not kind.derived:
+            continue
+        table = known.kinds[kind.name]
+        columns = [table.c[name] for name in (*kind.record._fields, *(each.name for each in kind.derived))]
+        for values in connection.execute(sa.select(*columns)):
+            row = kind.record._make(values[: len(kind.record._fields)])
+            for each, value in zip(kind.derived, values[len(kind.record._fields) :]):
+                try:
+                    right = each.of(row)
+                except (TypeError, ValueError):
+                    continue  # said of the record already
+                if value != right:
+                    yield f"{kind.name} {kind.key_text(row)}: {each.name} {value} is not {right} as derived"
+
+
+def _runs(connection: Connection, rows: Rows) -> t.Iterator[str]:
+    there = {tuple(row) for row in engines.execute(connection, f"SELECT network, first, last FROM {runs.NAME}")}
+    try:
+        numbers = runs.numbers(FixedIp(**row) for row in rows["fixed_ips"])
+    except (TypeError, ValueError):
+        return  # said of the records already
+    right = {(network, *run) for network, values in numbers.items() for run in runs.runs_of(values)}
+    for network, first, last in sorted(there ^ right):
+        said = "is not as the records are" if (network, first, last) in there else "is missing"
+        yield f"{runs.NAME} {network}: {addressing.text(first)} to {addressing.text(last)} {said}"
 
 
 def _history(events: t.Sequence[Event], rows: Rows) -> t.Iterator[str]:

@@ -16,8 +16,21 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 from .comparison import DONE, RELOAD, RESTART, START, STOP, UNCHANGED, Change, Have, compare, wants_test
-from .files import CONF, FILES, HOSTS, UNIT, Paths, advertised, render, render_unit, tag, testable, unit_name
-from .lease_file import Lease, leases, stale_leases, without_leases
+from .files import (
+    CONF,
+    FILES,
+    HOSTS,
+    UNIT,
+    Paths,
+    advertised,
+    render,
+    render_unit,
+    served_range,
+    tag,
+    testable,
+    unit_name,
+)
+from .lease_file import Lease, leases, stale_leases, standing_leases, without_leases
 from .plan import Instance, parse
 
 __all__ = [
@@ -42,7 +55,9 @@ __all__ = [
     "parse",
     "render",
     "render_unit",
+    "served_range",
     "stale_leases",
+    "standing_leases",
     "tag",
     "testable",
     "unit_name",

@@ -9,6 +9,7 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import typing as t
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ LEASE_TIME_V6 = 600
 
 UNIT = "tenantnet-dnsmasq@.service"
 
+_RANGE = re.compile(r"dhcp-range=[^,\n]*,([0-9.]+),static,([0-9.]+),", re.ASCII)
 _UNSAFE_IN_TAG = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -156,6 +158,15 @@ def advertised(conf: str) -> tuple[str, str] | None:
     interface = re.search(r"^interface=(.+)$", conf, re.MULTILINE)
     found = re.search(r"^dhcp-range=set:[^,]+,([0-9a-f:]+),static,slaac,([0-9]+),", conf, re.MULTILINE)
     return (interface[1], f"{found[1]}/{found[2]}") if interface and found else None
+
+
+def served_range(conf: str) -> str | None:
+    """The IPv4 range that a configuration of ours serves; None where there is none, or where it cannot be read."""
+    found = _RANGE.search(conf)
+    try:
+        return str(ipaddress.IPv4Network("/".join(found.groups()), strict=False)) if found else None
+    except ValueError:
+        return None
 
 
 def _hosts_file(instance: Instance) -> str:

@@ -29,6 +29,7 @@ class Lease:
     mac: str
     address: str
     client_id: str
+    hostname: str = ""
 
     @property
     def version(self) -> int:
@@ -45,11 +46,12 @@ def leases(text: str) -> list[Lease]:
         words = line.split()
         if len(words) != 5 or not words[0].isdigit():
             continue
-        expiry, owner, address, _name, client = words
-        if MAC.match(owner.lower()) and _ADDRESS.match(address):
-            found.append(Lease(int(expiry), owner.lower(), address, "" if client == "*" else client))
-        elif _IAID.match(owner) and _is_ipv6(address):
-            found.append(Lease(int(expiry), "", address, client))
+        expiry, owner, address = int(words[0]), words[1].lower(), words[2]
+        name, identity = ("" if word == "*" else word for word in words[3:])
+        if MAC.match(owner) and _ADDRESS.match(address):
+            found.append(Lease(expiry, owner, address, identity, name))
+        elif _IAID.match(words[1]) and _is_ipv6(address):
+            found.append(Lease(expiry, "", address, identity, name))
     return found
 
 
@@ -60,19 +62,19 @@ def _is_ipv6(word: str) -> bool:
         return False
 
 
+def standing_leases(text: str, now: float) -> list[Lease]:
+    """The leases that have not run out; dnsmasq drops one that has by itself, and 0 never runs out."""
+    return [lease for lease in leases(text) if lease.expiry == 0 or lease.expiry > now]
+
+
 def stale_leases(instance: Instance, text: str, now: float) -> list[Lease]:
     """Leases that no reservation backs any more; while they stand, dnsmasq refuses their address to its new owner."""
-    present = leases(text)
+    present = standing_leases(text, now)
     if not present:
         return []
     reserved = {(host.mac, host.address) for host in instance.hosts}
     reserved.update(("", host.address_v6) for host in instance.hosts)
-    # dnsmasq drops a lease that has run out by itself; 0 never runs out.
-    stale = (
-        lease
-        for lease in present
-        if (lease.mac, lease.address) not in reserved and (lease.expiry == 0 or lease.expiry > now)
-    )
+    stale = (lease for lease in present if (lease.mac, lease.address) not in reserved)
     return sorted(stale, key=lambda lease: (order(lease.address), lease.mac))
 
 

@@ -7,7 +7,7 @@
 Plain values in, plain values out; reading the kernel and writing to it is the driver's. The way through:
 
     want = parse(section)                 # plan
-    difference = compare(want, state)     # comparison, addresses -> difference, operations
+    difference = compare(want, state)     # comparison, vlans, addresses -> difference, operations
     guard(difference, duties)             # duties: refused where it would cut the host off
     snapshot(state, difference)           # whether an undone difference left nothing behind
 

@@ -18,25 +18,32 @@ from .difference import Difference, Risk, bridge_lines, picture
 from .kernel import SCOPE_GLOBAL, Address, Link, State
 from .mark import ALIAS_MAX, Mark, is_ours, parse_mark, render_mark
 from .plan import Bridge, Plan
+from .vlans import Outlook, compare_vlans, lost_with
 
 
 def compare(want: Plan, have: State) -> Difference:
     """What must be done so that the kernel is as planned, in order; and what stands in the way."""
     difference = Difference()
-    _compare_sysctl(want, have, difference)
+    outlook = compare_vlans(want, have, difference)
+    _compare_sysctl(want, have, outlook, difference)
     ports = have.ports()
     home = {interface: bridge.name for bridge in want.bridges for interface in bridge.interfaces}
     for bridge in want.bridges:
-        _BridgeComparison(bridge, have, ports.get(bridge.name, []), home, difference).run()
+        _BridgeComparison(bridge, outlook, ports.get(bridge.name, []), home, difference).run()
     planned = {bridge.name for bridge in want.bridges}
-    for link in have.links.values():
-        if link.name not in planned and is_ours(link):
-            _remove(link, ports.get(link.name, []), home, difference)
+    going = [
+        link for link in have.links.values() if link.kind == "bridge" and link.name not in planned and is_ours(link)
+    ]
+    if going:
+        standing = have.standing()
+        for link in going:
+            _remove(link, ports.get(link.name, []), home, lost_with(link, standing, outlook.going), difference)
     return difference
 
 
-def _compare_sysctl(want: Plan, have: State, difference: Difference) -> None:
-    born = {bridge.name for bridge in want.bridges if bridge.name not in have.links}
+def _compare_sysctl(want: Plan, have: State, outlook: Outlook, difference: Difference) -> None:
+    names = [bridge.name for bridge in want.bridges] + [vlan.name for vlan in want.vlans]
+    born = {name for name in names if name not in have.links or name in outlook.going}
     wanted = dict(want.sysctl)
     for key, value in want.sysctl:
         newborn = sysctl.interface_of(key) in born
@@ -59,11 +66,12 @@ class _BridgeComparison:
     """One planned bridge against what the kernel has."""
 
     def __init__(
-        self, want: Bridge, have: State, ports: list[Link], home: t.Mapping[str, str], difference: Difference
+        self, want: Bridge, outlook: Outlook, ports: list[Link], home: t.Mapping[str, str], difference: Difference
     ) -> None:
         self.want = want
-        self.links = have.links
-        self.link = have.links.get(want.name)
+        self.links = outlook.links
+        self.outlook = outlook
+        self.link = outlook.links.get(want.name)
         self.ports = ports
         self.home = home
         self.difference = difference
@@ -115,6 +123,12 @@ class _BridgeComparison:
         found = []
         for name in self.want.interfaces:
             link = self.links.get(name)
+            if link is None and name in self.outlook.going:
+                self._problem(
+                    f"interface {name} is a VLAN interface of ours that is not planned any more, so it goes; "
+                    "plan it in links.vlans, or correct the plan"
+                )
+                continue
             if link is None:
                 self._problem(f"interface {name} does not exist on this host; create it, or correct the plan")
                 continue
@@ -164,7 +178,11 @@ class _BridgeComparison:
     def _leaving(self) -> list[Link]:
         """Ports that are ours and no longer planned here; those planned for another bridge move there by themselves."""
         marked = self.mark.interfaces if self.mark is not None else ()
-        found = [port for port in self.ports if port.name in marked and port.name not in self.home]
+        found = [
+            port
+            for port in self.ports
+            if port.name in marked and port.name not in self.home and port.name not in self.outlook.cleared
+        ]
         for port in found:
             self._risk_of_leaving(port.name, self.want.name)
         return found
@@ -213,10 +231,10 @@ class _BridgeComparison:
             up=None if link.up else True,
         )
         if to != operations.Settings():
-            self._add("shape", operations.ChangeBridge(want.name, to, _settings_of(link, to)))
+            self._add("shape", operations.ChangeLink(want.name, to, _settings_of(link, to)))
         if want.mtu is not None and ports_change and not change_mtu:
             again = operations.Settings(mtu=want.mtu)
-            self._add("settle", operations.ChangeBridge(want.name, again, _settings_of(link, again), quiet=True))
+            self._add("settle", operations.ChangeLink(want.name, again, _settings_of(link, again), quiet=True))
 
     def _marks(self, link: Link, mark: Mark) -> None:
         """Widen before anything comes, narrow after everything has gone."""
@@ -254,7 +272,7 @@ class _BridgeComparison:
         leaving = set(self.mark.interfaces) if self.mark is not None else set()
         for port in self.ports:
             elsewhere = self.home.get(port.name, want.name) != want.name
-            if not elsewhere and port.name not in leaving:
+            if not elsewhere and port.name not in leaving and port.name not in self.outlook.going:
                 mine.setdefault(port.name, port.up)
         if link is not None:
             self.difference.before[want.name] = picture(link, self.ports)
@@ -285,8 +303,8 @@ def _settings_of(link: Link, like: operations.Settings) -> operations.Settings:
     )
 
 
-def _remove(link: Link, ports: list[Link], home: t.Mapping[str, str], difference: Difference) -> None:
-    """A bridge of ours that is no longer planned."""
+def _remove(link: Link, ports: list[Link], home: t.Mapping[str, str], lost: str, difference: Difference) -> None:
+    """A bridge of ours that is no longer planned; `lost` says what of others would be lost with it."""
     mark = parse_mark(link.alias) or Mark()
     what = f"removing bridge {link.name}"
     foreign = [
@@ -301,6 +319,11 @@ def _remove(link: Link, ports: list[Link], home: t.Mapping[str, str], difference
         difference.problems.append(
             f"{what}: it carries {foreign[0]}, which is not ours and would be lost; remove the address first "
             f"(ip address del {foreign[0]} dev {link.name}), or keep the bridge by taking our mark away "
+            f"(ip link set {link.name} alias '')"
+        )
+    if lost:
+        difference.problems.append(
+            f"{what}: {lost}; remove it first, or keep the bridge by taking our mark away "
             f"(ip link set {link.name} alias '')"
         )
     difference.risks.append(Risk(link.name, what, tuple(address.local for address in link.addresses)))

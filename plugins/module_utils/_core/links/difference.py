@@ -32,8 +32,14 @@ class Difference:
     phases: dict[str, list[Operation]] = dataclasses.field(default_factory=lambda: {phase: [] for phase in ORDER})
     problems: list[str] = dataclasses.field(default_factory=list)
     risks: list[Risk] = dataclasses.field(default_factory=list)
+    #: Bridges as lines, by name.
     before: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     after: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    #: VLAN interfaces as lines, by name.
+    vlans_before: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    vlans_after: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    #: Links of others that are set up.
+    raised: list[str] = dataclasses.field(default_factory=list)
     sysctl_before: dict[str, str | None] = dataclasses.field(default_factory=dict)
     sysctl_after: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -55,9 +61,12 @@ class Difference:
     def diff(self) -> dict[str, str]:
         """Before and after of what changes, for --diff."""
         return {
-            "before": _render(self.before, self.sysctl_before),
-            "after": _render(self.after, self.sysctl_after),
+            "before": _render(self.before, self.vlans_before, self._raised("false"), self.sysctl_before),
+            "after": _render(self.after, self.vlans_after, self._raised("true"), self.sysctl_after),
         }
+
+    def _raised(self, up: str) -> dict[str, list[str]]:
+        return {name: [f"up: {up}"] for name in self.raised}
 
 
 def picture(link: Link, ports: t.Sequence[Link]) -> list[str]:
@@ -104,11 +113,35 @@ def bridge_lines(
     ]
 
 
-def _render(bridges: t.Mapping[str, list[str]], sysctl: t.Mapping[str, str | None]) -> str:
-    lines = ["bridges:"] if bridges else []
-    for name in sorted(bridges):
-        lines.append(f"- name: {name}")
-        lines.extend(f"  {line}" for line in bridges[name])
+def vlan_picture(link: Link) -> list[str]:
+    """What we know and manage of a VLAN interface, as lines."""
+    return vlan_lines(link.alias, link.up, link.parent, link.vlan_id, link.mtu, link.mac)
+
+
+def vlan_lines(mark: str, up: bool, link: str | None, number: int | None, mtu: int, mac: str) -> list[str]:
+    return [
+        f"mark: {mark}",
+        f"up: {'true' if up else 'false'}",
+        f"link: {link if link is not None else 'out of sight'}",
+        f"id: {number if number is not None else 'of another kind'}",
+        f"mtu: {mtu}",
+        f"mac: {mac}",
+    ]
+
+
+def _render(
+    bridges: t.Mapping[str, list[str]],
+    vlans: t.Mapping[str, list[str]],
+    interfaces: t.Mapping[str, list[str]],
+    sysctl: t.Mapping[str, str | None],
+) -> str:
+    lines = []
+    for title, pictures in (("interfaces", interfaces), ("vlans", vlans), ("bridges", bridges)):
+        if pictures:
+            lines.append(f"{title}:")
+        for name in sorted(pictures):
+            lines.append(f"- name: {name}")
+            lines.extend(f"  {line}" for line in pictures[name])
     if sysctl:
         lines.append("sysctl:")
         lines.extend(f'  {key}: "{value}"' for key, value in sorted(sysctl.items()) if value is not None)
@@ -124,6 +157,14 @@ def snapshot(state: State, difference: Difference) -> list[str]:
         link = state.links.get(name)
         shown = ", ".join(picture(link, ports.get(name, []))) if link is not None else "absent"
         lines.append(f"bridge {name}: {shown}")
+    for name in sorted({**difference.vlans_before, **difference.vlans_after}):
+        link = state.links.get(name)
+        # Its bridge too: what is made anew has to find back.
+        shown = ", ".join([*vlan_picture(link), f"port of {link.master}"]) if link is not None else "absent"
+        lines.append(f"VLAN interface {name}: {shown}")
+    for name in difference.raised:
+        link = state.links.get(name)
+        lines.append(f"interface {name}: {'absent' if link is None else 'up' if link.up else 'down'}")
     for operation in difference.operations:
         if isinstance(operation, Enslave):
             link = state.links.get(operation.interface)

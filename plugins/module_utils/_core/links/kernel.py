@@ -62,6 +62,10 @@ class Link:
     master: str | None = None
     alias: str = ""
     stp: bool = False
+    #: What it stands on, for the kinds that are gone when that goes, VLAN interfaces among them.
+    parent: str | None = None
+    #: The 802.1Q number of a VLAN interface; None for another kind of tag.
+    vlan_id: int | None = None
     #: 1/100 s; None while another bridge is its root, whose delay the kernel then shows (and keeps when STP ends).
     forward_delay: int | None = 0
     addresses: list[Address] = dataclasses.field(default_factory=list)
@@ -80,4 +84,12 @@ class State:
         for link in self.links.values():
             if link.master is not None:
                 found.setdefault(link.master, []).append(link)
+        return found
+
+    def standing(self) -> dict[str, list[Link]]:
+        """What stands on every link that carries some: it goes when that goes."""
+        found: dict[str, list[Link]] = {}
+        for link in self.links.values():
+            if link.parent is not None:
+                found.setdefault(link.parent, []).append(link)
         return found

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The mark by which a bridge is ours: its alias, which names what on it is ours as well.
+"""The mark by which a link is ours: its alias, which on a bridge names what on it is ours as well.
 
 Private to the collection; may change at any time.
 """
@@ -13,6 +13,12 @@ import dataclasses
 
 from ..naming import OWNER_ALIAS
 from .kernel import Link
+
+#: What we make; the mark on anything else says nothing.
+KINDS = ("bridge", "vlan")
+
+#: A VLAN interface is ours as a whole, so its mark names nothing more.
+VLAN_MARK = OWNER_ALIAS
 
 #: IFALIASZ of the kernel, less the closing zero byte.
 ALIAS_MAX = 255
@@ -44,4 +50,4 @@ def parse_mark(alias: str) -> Mark | None:
 
 
 def is_ours(link: Link) -> bool:
-    return link.kind == "bridge" and parse_mark(link.alias) is not None
+    return link.kind in KINDS and parse_mark(link.alias) is not None

@@ -84,6 +84,41 @@ class RemoveBridge(Operation):
 
 
 @dataclasses.dataclass(frozen=True)
+class CreateVlan(Operation):
+    """Born with its mark and its settings, and up. The driver sends it as one datagram."""
+
+    name: str
+    link: str
+    id: int
+    alias: str
+    mac: str | None
+    mtu: int | None
+    up: bool = True
+
+    def describe(self) -> list[str]:
+        return [f"create VLAN interface {self.name} with tag {self.id} on {self.link}"]
+
+    def inverse(self) -> list[Operation]:
+        return [RemoveVlan(self.name)]
+
+    def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
+        # As with a bridge.
+        return [SetAlias(self.name, "")] if 0 in failed else self.inverse()
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoveVlan(Operation):
+    name: str
+    restore: tuple[Operation, ...] = ()
+
+    def describe(self) -> list[str]:
+        return [f"remove VLAN interface {self.name}"]
+
+    def inverse(self) -> list[Operation]:
+        return list(self.restore)
+
+
+@dataclasses.dataclass(frozen=True)
 class SetAlias(Operation):
     """The mark. `text` is empty where the mark only goes with another step."""
 
@@ -101,7 +136,7 @@ class SetAlias(Operation):
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Settings of a bridge; None: not touched."""
+    """Settings of a link, the first two of a bridge alone; None: not touched."""
 
     stp: bool | None = None
     forward_delay: int | None = None
@@ -111,7 +146,7 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
-class ChangeBridge(Operation):
+class ChangeLink(Operation):
     name: str
     to: Settings
     before: Settings
@@ -134,7 +169,7 @@ class ChangeBridge(Operation):
         return texts
 
     def inverse(self) -> list[Operation]:
-        return [ChangeBridge(self.name, self.before, self.to)]
+        return [ChangeLink(self.name, self.before, self.to)]
 
     def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
         return self.inverse()
@@ -200,15 +235,18 @@ class Readdress(Operation):
 #: The order of the actions over the whole list, and why.
 ORDER = (
     "sysctl",  # settings of the whole kernel first: new links are born with the defaults that stand then
-    "create",  # bridges with their marks, before anything that refers to them
+    "clear",  # VLAN interfaces that stand in the way of others: a link has a tag once, and a name is there once
+    "prepare",  # links under VLAN interfaces up, and those of these that stay as they should be: new ones depend on it
+    "create",  # VLAN interfaces and bridges with their marks, before anything that refers to them
     "widen",  # a mark names what will come before it comes: a killed run leaves nothing unmarked
-    "shape",  # a bridge's own settings, before ports bring traffic
+    "shape",  # a link's own settings, before ports bring traffic
     "enslave",  # ports join, or move in one step, before others leave: what is right is not interrupted
     "address",  # after the ports: duplicate detection and announcements find a wire
     "settle",  # what the kernel may have changed when ports joined (the MTU), and sysctls of new links
     "release",  # what is no longer planned leaves after its replacement has come
     "narrow",  # a mark forgets what has left after it has left
     "remove",  # whole bridges last: the dearest step, and the hardest one to put back
+    "untag",  # VLAN interfaces after the bridges over them
 )
 
 

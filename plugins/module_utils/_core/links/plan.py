@@ -23,6 +23,8 @@ from .kernel import Address
 from .mark import ALIAS_MAX, Mark, render_mark
 
 MTU_MIN, MTU_MAX, MTU_MIN_IPV6 = 68, 65535, 1280
+#: 0 stands for "no VLAN, a priority alone", 4095 is reserved (IEEE 802.1Q).
+VLAN_MIN, VLAN_MAX = 1, 4094
 #: Seconds; the kernel's bounds while STP is on. Without STP it takes less, and more would mean nothing.
 DELAY_MIN_STP, DELAY_MAX = 2, 30
 
@@ -49,8 +51,21 @@ class Bridge:
 
 
 @dataclasses.dataclass(frozen=True)
+class Vlan:
+    """A VLAN interface as planned."""
+
+    name: str
+    link: str
+    id: int
+    mtu: int | None = None
+    mac: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     bridges: tuple[Bridge, ...] = ()
+    #: What stands on another one comes after it.
+    vlans: tuple[Vlan, ...] = ()
     sysctl: tuple[tuple[str, str], ...] = ()
 
 
@@ -59,11 +74,14 @@ def parse(plan: object) -> Plan:
     section = Fields(plan, "links")
     # No default: an empty list removes every bridge of ours, which must be said, not forgotten.
     listed = items(section.required("bridges"), "links.bridges")
+    tagged = items(section.raw("vlans", ()), "links.vlans")
     settings = section.raw("sysctl", {})
     section.done()
     bridges = tuple(_bridge(value, path) for path, value in listed)
+    vlans = tuple(_vlan(value, path) for path, value in tagged)
     _check_together(bridges)
-    return Plan(bridges, _sysctl(settings))
+    _check_vlans(vlans, {bridge.name: f"links.bridges[{number}]" for number, bridge in enumerate(bridges)})
+    return Plan(bridges, _parents_first(vlans), _sysctl(settings))
 
 
 def _bridge(value: object, path: str) -> Bridge:
@@ -84,6 +102,24 @@ def _bridge(value: object, path: str) -> Bridge:
     fields.done()
     _check_bridge(bridge, path)
     return bridge
+
+
+def _vlan(value: object, path: str) -> Vlan:
+    fields = Fields(value, path)
+    number = fields.required("id")
+    if not isinstance(number, int) or isinstance(number, bool) or not VLAN_MIN <= number <= VLAN_MAX:
+        raise InputError(
+            f"{fields.where('id')}: {number!r} is not a VLAN number; give a whole number from {VLAN_MIN} to {VLAN_MAX}"
+        )
+    vlan = Vlan(
+        name=interface_name(fields.required("name"), fields.where("name")),
+        link=interface_name(fields.required("link"), fields.where("link")),
+        id=number,
+        mtu=_mtu(fields.raw("mtu"), fields.where("mtu")),
+        mac=fields.optional_mac("mac"),
+    )
+    fields.done()
+    return vlan
 
 
 def _interfaces(value: object, path: str) -> tuple[str, ...]:
@@ -197,6 +233,46 @@ def _check_together(bridges: t.Sequence[Bridge]) -> None:
                     f"{addresses[address.local]}; give each address once"
                 )
             addresses[address.local] = bridge.name
+
+
+def _check_vlans(vlans: t.Sequence[Vlan], bridges: t.Mapping[str, str]) -> None:
+    """What only shows when the VLAN interfaces are seen side by side, and with the bridges (name -> path)."""
+    names = dict(bridges)
+    tags: dict[tuple[str, int], str] = {}
+    for number, vlan in enumerate(vlans):
+        path = f"links.vlans[{number}]"
+        if vlan.name in names:
+            raise InputError(f"{path}.name: {vlan.name!r} is already the name of {names[vlan.name]}; plan it once")
+        names[vlan.name] = path
+        if vlan.link in bridges:
+            raise InputError(
+                f"{path}.link: {vlan.link!r} is a bridge of this plan ({bridges[vlan.link]}); "
+                "name a network card, a bond or another VLAN interface"
+            )
+        other = tags.setdefault((vlan.link, vlan.id), vlan.name)
+        if other != vlan.name:
+            raise InputError(
+                f"{path}.id: tag {vlan.id} on {vlan.link} is already that of {other}; a link has each tag once"
+            )
+
+
+def _parents_first(vlans: t.Sequence[Vlan]) -> tuple[Vlan, ...]:
+    planned = {vlan.name: vlan for vlan in vlans}
+    places = {vlan.name: f"links.vlans[{number}]" for number, vlan in enumerate(vlans)}
+    depths: dict[str, int] = {}
+    for vlan in vlans:
+        way: list[str] = []
+        at: Vlan | None = vlan
+        while at is not None and at.name not in depths:
+            if at.name in way:
+                ring = " on ".join([*way[way.index(at.name) :], at.name])
+                raise InputError(f"{places[at.name]}.link: {ring} stands on itself; name a network card at the end")
+            way.append(at.name)
+            at = planned.get(at.link)
+        depth = 0 if at is None else depths[at.name] + 1
+        for above, name in enumerate(reversed(way)):
+            depths[name] = depth + above
+    return tuple(sorted(vlans, key=lambda vlan: depths[vlan.name]))
 
 
 def _sysctl(value: object) -> tuple[tuple[str, str], ...]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The leases of an instance that no reservation backs: found in its lease file, taken out of it, or given up.
+"""The leases that a host has given, and those that no reservation backs: found, taken out of the file, or given up.
 
 Private to the collection; may change at any time.
 """
@@ -13,8 +13,10 @@ import os
 import time
 import typing as t
 
+from ..._core import addressing
 from ..._core import dnsmasq as core
 from ..._core.errors import HostError, first_line
+from ..._core.history import moment_text
 from .. import files, programs
 
 #: Seconds that dnsmasq has to give up a lease after it was told, and how often it is told.
@@ -25,6 +27,40 @@ LEASES_WAIT = 0.1
 
 #: Told of each thing that was done, right after it.
 Step = t.Callable[[str], None]
+
+
+def report(paths: core.Paths | None = None) -> dict[str, t.Any]:
+    """What the module leases_info documents: the IPv4 ranges that the host serves, and the leases standing in them.
+
+    A dnsmasq that never ran has no lease file, and nothing is said of its network.
+    """
+    paths = paths or core.Paths.under()
+    networks: list[str] = []
+    standing: list[dict[str, t.Any]] = []
+    for name in sorted(files.names_in(paths.conf)):
+        cidr = core.served_range(files.read(paths.file(name, core.CONF)) or "")
+        if cidr is None or not os.path.exists(paths.leases(name)):
+            continue
+        networks.append(cidr)
+        for lease in core.standing_leases(_text(paths, name), time.time()):
+            if lease.version == 6:
+                # The controller knows the holder by the MAC address; of DHCPv6 the file has a DUID instead.
+                continue
+            standing.append(
+                {
+                    "address": lease.address,
+                    "mac": lease.mac,
+                    "hostname": lease.hostname or None,
+                    "expires": moment_text(lease.expiry) if lease.expiry else None,
+                    "network": cidr,
+                }
+            )
+    standing.sort(key=lambda lease: (_order(lease["network"]), addressing.order(lease["address"])))
+    return {"changed": False, "networks": sorted(networks, key=_order), "leases": standing}
+
+
+def _order(cidr: str) -> tuple[int, int]:
+    return addressing.order(cidr.partition("/")[0])
 
 
 def stale(instance: core.Instance, paths: core.Paths) -> list[core.Lease]:

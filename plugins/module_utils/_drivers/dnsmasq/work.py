@@ -94,23 +94,14 @@ def _difference(path: str, before: str, after: str) -> dict[str, str]:
 def _present(paths: core.Paths, enabled: set[str]) -> dict[str, set[str]]:
     """Every instance of which the host has anything, with the kinds of what it has in the folders of state."""
     found: dict[str, set[str]] = {name: set() for name in enabled}
-    for name in _names_in(paths.conf):
+    for name in files.names_in(paths.conf):
         found.setdefault(name, set())
     for folder in (paths.state, paths.run):
-        for file in _names_in(folder):
+        for file in files.names_in(folder):
             name, dot, kind = file.rpartition(".")
             if dot and kind in ("leases", "pid", "pending"):
                 found.setdefault(name, set()).add(kind)
     return found
-
-
-def _names_in(folder: str) -> list[str]:
-    try:
-        return [name for name in os.listdir(folder) if not name.startswith(".")]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise HostError(f"cannot list {folder}: {error}") from error
 
 
 def _have(

@@ -10,11 +10,13 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import typing as t
 
 from ..._core.errors import HostError
 from ..._core.links import Difference, State, snapshot
-from ..._core.links.operations import Operation, SetSysctl
+from ..._core.links.operations import CreateVlan, Operation, SetSysctl
 from . import sysctl
 from .encoding import Encoder, InterfaceGone, Library, load
 from .reading import read
@@ -86,9 +88,14 @@ class _Run:
                 self._sysctl(operation)
                 continue
             try:
-                messages = self._encoder.messages(operation)
+                try:
+                    messages = self._encoder.messages(operation)
+                except InterfaceGone:
+                    # It may be what the waiting ones make.
+                    self._send(waiting)
+                    waiting, size = [], 0
+                    messages = self._encoder.messages(operation)
             except InterfaceGone as gone:
-                self._send(waiting)
                 raise _Failure(_refusal(operation, f"interface {gone} is not there any more")) from gone
             if waiting and size + len(messages) > self._batch:
                 self._send(waiting)
@@ -137,4 +144,6 @@ class _Run:
 
 def _refusal(operation: Operation, reason: str) -> str:
     what = operation.describe() or [f"set the mark of {getattr(operation, 'name', 'a bridge')}"]
+    if isinstance(operation, CreateVlan) and reason.startswith(os.strerror(errno.EOPNOTSUPP)):
+        reason += " (the kernel makes VLAN interfaces with its module 8021q)"
     return f"cannot {what[0]}: {reason}"

@@ -16,7 +16,7 @@ import typing as t
 from ..._core.errors import HostError
 from ..._core.links import Address, operations
 from ..._core.links.kernel import FOREVER
-from .wire import ATTRIBUTE, IFA_METRIC, IFF_UP, LINK, MESSAGE, NLM_F_REQUEST, U32
+from .wire import ATTRIBUTE, HALF, IFA_METRIC, IFF_UP, LINK, MESSAGE, NLM_F_REQUEST, U32
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_DELADDR = 16, 17, 20, 21
 _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x100, 0x200, 0x400
@@ -58,6 +58,7 @@ class Encoder:
         self._library = library
         self._indexes = indexes
         self._infos: dict[tuple[int | None, int | None], bytes] = {}
+        self._vlan_kind = b""
 
     def messages(self, operation: operations.Operation) -> list[bytearray]:
         return _ENCODE[type(operation)](self, operation)
@@ -65,7 +66,7 @@ class Encoder:
     def _index(self, name: str) -> int:
         index = self._indexes.get(name)
         if index is None:
-            # A bridge of this run. Asking for one name costs microseconds; a dump of all costs milliseconds.
+            # A link of this run. Asking for one name costs microseconds; a dump of all costs milliseconds.
             try:
                 index = self._indexes[name] = socket.if_nametoindex(name)
             except OSError:
@@ -106,6 +107,14 @@ class Encoder:
             self._infos[key] = bytes(self._link([("IFLA_LINKINFO", info)])[MESSAGE.size + LINK.size :])
         return self._infos[key]
 
+    def _vlan_info(self, number: int) -> bytes:
+        """As _bridge_info(); the number is the last thing in it, with two bytes that fill up."""
+        if not self._vlan_kind:
+            data = {"attrs": [("IFLA_VLAN_ID", 0)]}
+            info = {"attrs": [("IFLA_INFO_KIND", "vlan"), ("IFLA_INFO_DATA", data)]}
+            self._vlan_kind = bytes(self._link([("IFLA_LINKINFO", info)])[MESSAGE.size + LINK.size : -4])
+        return self._vlan_kind + HALF.pack(number) + b"\0\0"
+
     def create(self, operation: operations.CreateBridge) -> list[bytearray]:
         attributes: list[tuple[str, t.Any]] = [("IFLA_IFNAME", operation.name)]
         mark: list[tuple[str, t.Any]] = [("IFLA_IFNAME", operation.name), ("IFLA_IFALIAS", operation.alias)]
@@ -126,7 +135,23 @@ class Encoder:
             self._link(mark, up=operation.up),
         ]
 
-    def remove(self, operation: operations.RemoveBridge) -> list[bytearray]:
+    def create_vlan(self, operation: operations.CreateVlan) -> list[bytearray]:
+        attributes: list[tuple[str, t.Any]] = [
+            ("IFLA_IFNAME", operation.name),
+            ("IFLA_LINK", self._index(operation.link)),
+        ]
+        if operation.mac is not None:
+            attributes.append(("IFLA_ADDRESS", operation.mac))
+        if operation.mtu is not None:
+            attributes.append(("IFLA_MTU", operation.mtu))
+        self._indexes.pop(operation.name, None)
+        return [
+            self._link(attributes, flags=_NLM_F_CREATE | _NLM_F_EXCL, tail=self._vlan_info(operation.id)),
+            # By name, as with a bridge.
+            self._link([("IFLA_IFNAME", operation.name), ("IFLA_IFALIAS", operation.alias)], up=operation.up),
+        ]
+
+    def remove(self, operation: operations.RemoveBridge | operations.RemoveVlan) -> list[bytearray]:
         index = self._index(operation.name)
         self._indexes.pop(operation.name, None)
         return [self._link([], index, kind=_RTM_DELLINK)]
@@ -135,7 +160,7 @@ class Encoder:
         # The kernel wants at least one byte; a zero byte takes the alias away.
         return [self._link([("IFLA_IFALIAS", operation.alias)], self._index(operation.name))]
 
-    def change(self, operation: operations.ChangeBridge) -> list[bytearray]:
+    def change(self, operation: operations.ChangeLink) -> list[bytearray]:
         to, index = operation.to, self._index(operation.name)
         messages = []
         delay = to.forward_delay
@@ -198,9 +223,11 @@ class Encoder:
 
 _ENCODE: dict[type[operations.Operation], t.Callable[[Encoder, t.Any], list[bytearray]]] = {
     operations.CreateBridge: Encoder.create,
+    operations.CreateVlan: Encoder.create_vlan,
     operations.RemoveBridge: Encoder.remove,
+    operations.RemoveVlan: Encoder.remove,
     operations.SetAlias: Encoder.alias,
-    operations.ChangeBridge: Encoder.change,
+    operations.ChangeLink: Encoder.change,
     operations.Enslave: Encoder.enslave,
     operations.Readdress: Encoder.readdress,
 }

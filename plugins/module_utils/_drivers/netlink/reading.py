@@ -16,14 +16,17 @@ import typing as t
 from ..._core.links import Address, Link, State
 from ..._core.links.kernel import PERMANENT
 from . import sysctl
-from .wire import ADDRESS, IFA_METRIC, IFF_UP, LINK, Socket, attributes, nested, string, u32, value
+from .wire import ADDRESS, HALF, IFA_METRIC, IFF_UP, LINK, Socket, attributes, nested, string, u32, value
 
 _RTM_GETLINK, _RTM_GETADDR = 18, 22
 _IFF_LOOPBACK, _ARPHRD_ETHER = 0x8, 1
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
-_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK = 18, 20, 29
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 18, 20, 29, 37
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE, _IFLA_BR_ROOT_ID, _IFLA_BR_BRIDGE_ID = 1, 5, 10, 11
+_IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL, _ETH_P_8021Q = 1, 5, b"\x81\x00"
+#: Kinds of links that the kernel takes away with the link below them.
+_STANDING = ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec")
 _RTEXT_FILTER_SKIP_STATS = 8
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 3, 4, 6, 8
 
@@ -34,14 +37,19 @@ def read(sysctl_keys: t.Iterable[str] = ()) -> State:
         request = LINK.pack(0, 0, 0, 0, 0) + struct.pack("=HHI", 8, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
         links: dict[int, Link] = {}
         masters: list[tuple[Link, int]] = []
+        parents: list[tuple[Link, int]] = []
         for buffer, start, end in kernel.dump(_RTM_GETLINK, request):
-            link, master = _link(buffer, start, end)
+            link, master, parent = _link(buffer, start, end)
             links[link.index] = link
             if master:
                 masters.append((link, master))
+            if parent:
+                parents.append((link, parent))
         for link, master in masters:
             # A master in another namespace cannot be: it would not be shown.
             link.master = links[master].name if master in links else f"#{master}"
+        for link, parent in parents:
+            link.parent = links[parent].name if parent in links else None
         for buffer, start, end in kernel.dump(_RTM_GETADDR, ADDRESS.pack(0, 0, 0, 0, 0)):
             index = ADDRESS.unpack_from(buffer, start)[4]
             if index in links:
@@ -49,7 +57,8 @@ def read(sysctl_keys: t.Iterable[str] = ()) -> State:
     return State({link.name: link for link in links.values()}, sysctl.read(sysctl_keys))
 
 
-def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int]:
+def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int, int]:
+    """The link, and the numbers of its master and of the link that it stands on."""
     _family, hardware, index, flags, _change = LINK.unpack_from(buffer, start)
     at = attributes(buffer, start + 16, end)
     link = Link(
@@ -70,7 +79,15 @@ def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int]:
             link.kind = string(buffer, info[_IFLA_INFO_KIND])
         if link.kind == "bridge" and _IFLA_INFO_DATA in info:
             _bridge_settings(link, buffer, info[_IFLA_INFO_DATA])
-    return link, u32(buffer, at[_IFLA_MASTER]) if _IFLA_MASTER in at else 0
+        elif link.kind == "vlan" and _IFLA_INFO_DATA in info:
+            data = nested(buffer, info[_IFLA_INFO_DATA])
+            if value(buffer, data[_IFLA_VLAN_PROTOCOL]) == _ETH_P_8021Q:
+                link.vlan_id = HALF.unpack_from(buffer, data[_IFLA_VLAN_ID] + 4)[0]
+    parent = 0
+    # A number of another namespace's says nothing here.
+    if link.kind in _STANDING and _IFLA_LINK in at and _IFLA_LINK_NETNSID not in at:
+        parent = u32(buffer, at[_IFLA_LINK])
+    return link, u32(buffer, at[_IFLA_MASTER]) if _IFLA_MASTER in at else 0, parent
 
 
 def _bridge_settings(link: Link, buffer: bytes, position: int) -> None:

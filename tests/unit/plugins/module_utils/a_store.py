@@ -25,6 +25,11 @@ def put(url: str, declared: dict, check_mode: bool = False, now: float = 1000.0,
     return store.reconcile(url, lambda before: allocate(declared, before, now), check_mode, by)
 
 
+def keep(url: str, held: state.State) -> state.State:
+    """Make the store hold this and nothing else."""
+    return store.reconcile(url, lambda _before: held, False).after
+
+
 def content(url: str) -> state.State:
     return store.reconcile(url, lambda before: before, True).before
 

@@ -135,6 +135,18 @@ def test_the_gateway_of_a_host_is_refused_to_an_instance() -> None:
         allocate(multi_host(instances=[instance("a"), instance("b", address="10.0.0.2")]), held)
 
 
+def test_an_instance_that_no_floating_ip_can_lead_to_goes_without() -> None:
+    networks = [
+        {"label": "blue", "fixed_range": "10.0.0.0/24"},
+        {"label": "plain", "manager": "flat", "fixed_range": "10.1.0.0/24", "bridge": "br-ops", "priority": 1},
+    ]
+    guests = [instance("a", network="plain"), instance("b", networks=["plain", "blue"])]
+    declared = site(networks=networks, instances=guests, floating_ranges=["192.0.2.1-192.0.2.9"])
+    declared["settings"]["nova_auto_assign_floating_ip"] = True
+    led = {row.address: row.fixed_address for row in allocate(declared).floating_ips.values() if row.fixed_address}
+    assert led == {"192.0.2.1": "10.0.0.2"}
+
+
 def test_nothing_declared_anew_is_no_change() -> None:
     declared = multi_host(instances=[instance("a"), instance("b", address="10.0.0.9")])
     held = allocate(declared)

@@ -209,8 +209,10 @@ class TestMark:
         assert parse_mark(alias) is None
         assert not is_ours(link("br100", kind="bridge", alias=alias))
 
-    def test_only_bridges_are_ours(self):
-        assert not is_ours(link("vlan7", kind="vlan", alias="tenantnet.nova"))
+    def test_only_what_we_make_is_ours(self):
+        assert is_ours(link("vlan7", kind="vlan", alias="tenantnet.nova"))
+        assert not is_ours(link("eth7", alias="tenantnet.nova"))
+        assert not is_ours(link("macvlan7", kind="macvlan", alias="tenantnet.nova"))
 
     def test_unknown_words_are_passed_over(self):
         mark = parse_mark("tenantnet.nova interfaces=a addresses= later=x,y")
@@ -296,7 +298,7 @@ class TestDifference:
     def test_mtu_is_set_again_after_ports_changed(self):
         have = state(ours(mtu=1450, mac="02:00:00:00:00:07"), link("eth1", 7))
         found = compare(plan(bridge(interfaces=["eth1"], mtu=1450)), have)
-        assert [step for step in steps(found) if "settle" in step] == ["settle: ChangeBridge"]
+        assert [step for step in steps(found) if "settle" in step] == ["settle: ChangeLink"]
         assert found.actions() == ["enslave eth1 to br100"]
 
     def test_a_setting_of_a_new_bridge_comes_after_it(self):
@@ -456,7 +458,7 @@ class TestInverse:
         [
             operations.SetSysctl("a.b", "1", "0"),
             operations.SetAlias("br100", "new", "old"),
-            operations.ChangeBridge("br100", operations.Settings(mtu=1400), operations.Settings(mtu=1500)),
+            operations.ChangeLink("br100", operations.Settings(mtu=1400), operations.Settings(mtu=1500)),
             operations.Enslave("eth1", "br100", "br200", None),
             operations.Enslave("eth1", "br100", None, True),
             operations.Enslave("eth1", None, "br100"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import a_record
 import pytest
 import sqlalchemy as sa
+from a_record import fixed_ip
 from a_site import instance, multi_host, site
-from a_store import content, dump, file_of, is_sqlite, put, sql
+from a_store import content, dump, file_of, is_sqlite, keep, put, sql
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError, StoreError
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.state import FloatingIp
 
 
 def test_what_was_decided_is_what_is_read(url: str) -> None:
@@ -57,30 +60,53 @@ def test_a_refused_declaration_makes_no_store(url: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO fixed_ips VALUES ('10.0.0.2', 'blue', NULL, 'h9', NULL)",
-        "INSERT INTO fixed_ips VALUES ('10.0.0.99', 'blue', 'a', NULL, NULL)",
-        "INSERT INTO fixed_ips VALUES ('10.0.0.99', 'blue', NULL, NULL, NULL)",
-        "INSERT INTO fixed_ips VALUES ('10.0.0.99', 'red', NULL, 'h9', NULL)",
-        "INSERT INTO vifs SELECT 'x', instance, network, mac FROM vifs",
-        "INSERT INTO networks (label, manager, cidr, gateway, dhcp_server, dhcp_start, bridge, multi_host, host,"
-        " origin) SELECT 'x', manager, cidr, gateway, dhcp_server, dhcp_start, bridge, multi_host, host, origin"
-        " FROM networks",
+        "INSERT INTO fixed_ips (address, version, network, host, leased) VALUES ('10.0.0.3', 4, 'blue', 'h9', FALSE)",
+        "INSERT INTO fixed_ips (address, version, network, instance, leased)"
+        " VALUES ('10.0.0.99', 4, 'blue', 'i0', FALSE)",
+        "INSERT INTO fixed_ips (address, version, network, leased) VALUES ('10.0.0.99', 4, 'blue', FALSE)",
+        "INSERT INTO fixed_ips (address, version, network, host, leased) VALUES ('10.9.0.9', 4, 'green', 'h9', FALSE)",
+        "UPDATE fixed_ips SET host = 'h9' WHERE address = '10.0.0.3'",
+        "UPDATE fixed_ips SET version = 5",
+        "UPDATE fixed_ips SET reserved_for = 'i0'",
+        "UPDATE fixed_ips SET quarantined_until = 5 WHERE address = '10.0.0.3'",
+        "UPDATE vifs SET mac = '02:00:00:00:00:01'",
+        "INSERT INTO networks (label, uuid, manager, cidr, bridge, multi_host, origin)"
+        " SELECT 'x', 'x', manager, cidr, bridge, multi_host, origin FROM networks WHERE label = 'blue'",
+        "UPDATE networks SET cidr = NULL",
+        "UPDATE networks SET vlan = 100",
+        "UPDATE networks SET vlan = 4095 WHERE label = 'blue'",
         "UPDATE instances SET origin = 'nobody'",
-        "DELETE FROM instances WHERE name = 'a'",
+        "DELETE FROM instances WHERE name = 'i0'",
+        "UPDATE floating_ips SET project = 'acme'",
+        "UPDATE floating_ips SET fixed_address = '10.0.0.3', associated_by = 'command'",
+        "INSERT INTO floating_ips (address, pool, auto_assigned, origin) VALUES ('192.0.2.8', 'x', FALSE, 'command')",
+        "DELETE FROM fixed_ips WHERE address = '10.0.0.4'",
     ],
     ids=[
         "address twice",
         "NIC with two addresses",
         "address of nobody",
         "no such network",
+        "two holders",
+        "no such version",
+        "kept for one but not reserved",
+        "held back and held",
         "MAC twice",
         "range twice",
+        "no range",
+        "VLAN twice",
+        "no such VLAN",
         "origin unknown",
         "orphan",
+        "allocated by nobody",
+        "associated but not allocated",
+        "floating IP twice",
+        "floating IP to nowhere",
     ],
 )
 def test_the_database_itself_refuses_what_must_never_be(url: str, statement: str) -> None:
-    put(url, site(instances=[instance("a")]))
+    floating = FloatingIp("192.0.2.99", "nova", None, "acme", "10.0.0.4", False, "command", "command", "command")
+    keep(url, a_record.site(2, fixed_ip("10.0.0.3", instance="i0"), fixed_ip("10.0.0.4", instance="i1"), floating))
     with pytest.raises(sa.exc.IntegrityError):
         sql(url, statement)
 

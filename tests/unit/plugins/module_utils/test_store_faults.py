@@ -13,12 +13,14 @@ import threading
 import time
 import typing as t
 
+import a_record
 import a_server
 import pytest
 from a_site import allocate, instance, site
-from a_store import content, dump, file_of, is_sqlite, put, sql
+from a_store import content, dump, file_of, is_sqlite, keep, put, sql
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import state
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import StoreError
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.ledger import Ledger
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import engines, store, upkeep
 
 ONE = site(instances=[instance("a")])
@@ -284,6 +286,46 @@ def test_a_connection_lost_in_commit(postgresql_url: str, tmp_path: pathlib.Path
     events = upkeep.read(postgresql_url).events
     assert len([event for event in events if (event.kind, event.key) == ("instances", "b")]) == 1
     assert upkeep.fsck(postgresql_url) == []
+
+
+@pytest.mark.parametrize(("cut", "times"), [(Wire.ASKED, 2), (Wire.ANSWERED, 1)], ids=["asked", "answered"])
+def test_an_operation_whose_commit_is_lost(postgresql_url: str, tmp_path: pathlib.Path, cut: bytes, times: int) -> None:
+    keep(postgresql_url, a_record.site())
+    asked = []
+
+    def work(ledger: Ledger) -> int:
+        floating = ledger.unallocated("nova")
+        ledger.put(floating._replace(project="acme", allocated_by="command"))
+        asked.append(floating.address)
+        return len(asked)
+
+    wire = Wire(tmp_path, postgresql_url, cut)
+    try:
+        done = store.operate(wire.url, work, False)
+    finally:
+        wire.close()
+    assert wire.done
+    assert asked == ["192.0.2.8"] * times
+    assert done.result == times
+    [action] = done.actions
+    assert "192.0.2.8" in action and "project=acme" in action
+    assert {row.address for row in content(postgresql_url).floating_ips.values() if row.project} == {"192.0.2.8"}
+    assert len([event for event in upkeep.read(postgresql_url).events if event.kind == "floating_ips"]) == 5
+
+
+def test_an_operation_on_a_server_that_is_restarted(server: a_server.Server, postgresql_url: str) -> None:
+    keep(postgresql_url, a_record.site())
+    asked = []
+
+    def work(ledger: Ledger) -> int:
+        asked.append(ledger.unallocated("nova").address)
+        if len(asked) == 1:
+            restart(server)
+        ledger.put(state.Project("new"))
+        return len(asked)
+
+    assert store.operate(postgresql_url, work, False).result == 2
+    assert "new" in content(postgresql_url).projects
 
 
 def test_an_import_whose_commit_is_lost(postgresql_url: str, sqlite_url: str, tmp_path: pathlib.Path) -> None:

@@ -7,11 +7,14 @@ import os
 import signal
 import time
 
+import a_record
 import pytest
 from a_site import instance, site
-from a_store import content, dump, file_of, is_sqlite, put, sql
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import kinds, migrations
-from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import StoreError
+from a_store import content, dump, file_of, is_sqlite, keep, put, sql
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import addressing, kinds, migrations
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError, StoreError
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.ledger import Ledger
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.state import FixedIp
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import schema, store, upkeep
 
 LATER = "DEFERRABLE INITIALLY DEFERRED"
@@ -49,16 +52,73 @@ INSERT INTO fixed_ips VALUES ('10.0.0.3', 'blue', 'a', NULL, NULL);
 INSERT INTO fixed_ips VALUES ('10.0.0.2', 'blue', NULL, 'compute1', NULL);
 INSERT INTO fixed_ips VALUES ('10.0.0.4', 'blue', NULL, NULL, 1234.5);
 """
+#: What version 2 made, and never changes again. SERIAL is each engine's own.
+VERSION_2 = f"""
+CREATE TABLE schema_version (version INTEGER NOT NULL, PRIMARY KEY (version));
+CREATE TABLE history (
+    id {{SERIAL}} NOT NULL, change TEXT NOT NULL, at FLOAT NOT NULL, run TEXT NOT NULL, user_name TEXT NOT NULL,
+    kind TEXT NOT NULL, "key" TEXT NOT NULL, "before" TEXT, "after" TEXT, PRIMARY KEY (id));
+CREATE INDEX history_by_record ON history (kind, "key");
+CREATE TABLE projects (
+    name TEXT NOT NULL, origin TEXT NOT NULL, PRIMARY KEY (name),
+    CONSTRAINT projects_origin CHECK (origin IN ('inventory', 'command')));
+CREATE TABLE networks (
+    label TEXT NOT NULL, manager TEXT NOT NULL, cidr TEXT NOT NULL, gateway TEXT NOT NULL, dhcp_server TEXT NOT NULL,
+    dhcp_start TEXT NOT NULL, bridge TEXT NOT NULL, bridge_interface TEXT, dns1 TEXT, dns2 TEXT, mtu BIGINT,
+    multi_host BOOLEAN NOT NULL, host TEXT, project TEXT, origin TEXT NOT NULL, PRIMARY KEY (label), UNIQUE (cidr),
+    FOREIGN KEY(project) REFERENCES projects (name) {LATER},
+    CONSTRAINT networks_origin CHECK (origin IN ('inventory', 'command')));
+CREATE TABLE instances (
+    name TEXT NOT NULL, project TEXT NOT NULL, host TEXT NOT NULL, origin TEXT NOT NULL, PRIMARY KEY (name),
+    FOREIGN KEY(project) REFERENCES projects (name) {LATER},
+    CONSTRAINT instances_origin CHECK (origin IN ('inventory', 'command')));
+CREATE TABLE vifs (
+    id TEXT NOT NULL, instance TEXT NOT NULL, network TEXT NOT NULL, mac TEXT NOT NULL, PRIMARY KEY (id), UNIQUE (mac),
+    UNIQUE (instance, network), FOREIGN KEY(instance) REFERENCES instances (name) {LATER},
+    FOREIGN KEY(network) REFERENCES networks (label) {LATER});
+CREATE TABLE fixed_ips (
+    address TEXT NOT NULL, network TEXT NOT NULL, instance TEXT, host TEXT, released_at FLOAT, PRIMARY KEY (address),
+    UNIQUE (instance, network), UNIQUE (host, network),
+    FOREIGN KEY(network) REFERENCES networks (label) {LATER},
+    FOREIGN KEY(instance, network) REFERENCES vifs (instance, network) {LATER},
+    CONSTRAINT one_holder_or_released CHECK ((instance IS NOT NULL AND host IS NULL AND released_at IS NULL)
+     OR (instance IS NULL AND host IS NOT NULL AND released_at IS NULL)
+     OR (instance IS NULL AND host IS NULL AND released_at IS NOT NULL)));
+INSERT INTO schema_version VALUES (2);
+INSERT INTO projects VALUES ('acme', 'command');
+INSERT INTO networks VALUES ('blue', 'flatdhcp', '10.0.0.0/24', '10.0.0.1', '10.0.0.1', '10.0.0.2', 'br100', NULL,
+    NULL, NULL, 1450, TRUE, NULL, NULL, 'command');
+INSERT INTO instances VALUES ('a', 'acme', 'compute1', 'command');
+INSERT INTO vifs VALUES ('{{id}}', 'a', 'blue', 'fa:16:3e:00:00:01');
+INSERT INTO fixed_ips VALUES ('10.0.0.3', 'blue', 'a', NULL, NULL);
+INSERT INTO fixed_ips VALUES ('10.0.0.2', 'blue', NULL, 'compute1', NULL);
+INSERT INTO fixed_ips VALUES ('10.0.0.4', 'blue', NULL, NULL, 1234.5);
+INSERT INTO history (change, at, run, user_name, kind, "key", "before", "after") VALUES
+    ('c1', 1000.0, 'r', 'u', 'instances', 'a', NULL,
+     '{{"name":"a","project":"acme","host":"compute1","origin":"command"}}'),
+    ('c1', 1000.0, 'r', 'u', 'vifs', 'a/blue', NULL,
+     '{{"id":"{{id}}","instance":"a","network":"blue","mac":"fa:16:3e:00:00:01"}}'),
+    ('c1', 1000.0, 'r', 'u', 'fixed_ips', '10.0.0.3', NULL,
+     '{{"address":"10.0.0.3","network":"blue","instance":"a","host":null,"released_at":null}}');
+"""
 #: addressing.stable_uuid("blue/a"), as it was then.
 NIC = "6d5348dd-fef9-5bfa-90eb-54acba97e5d6"
+#: By version: what it made; whose its records are; since when the address of `a` is known to be held.
+OLD = {1: (VERSION_1, "inventory", None), 2: (VERSION_2, "command", 1000.0)}
+
+
+@pytest.fixture(params=sorted(OLD))
+def version(request: pytest.FixtureRequest) -> int:
+    return request.param
 
 
 @pytest.fixture
-def old(url: str) -> str:
-    """The URL of a store of version 1."""
+def old(url: str, version: int) -> str:
+    """The URL of a store of an older version."""
     if is_sqlite(url):
         file_of(url).parent.mkdir(parents=True)
-    sql(url, *filter(str.strip, VERSION_1.replace("{id}", NIC).split(";")))
+    text = OLD[version][0].replace("{id}", NIC).replace("{SERIAL}", "INTEGER" if is_sqlite(url) else "BIGSERIAL")
+    sql(url, *filter(str.strip, text.split(";")))
     return url
 
 
@@ -70,11 +130,11 @@ def test_every_version_leads_to_todays() -> None:
     assert sorted(migrations.MIGRATIONS) == list(range(1, migrations.SCHEMA_VERSION))
 
 
-def test_version_1_is_read_as_it_would_be_migrated(old: str) -> None:
+def test_an_old_version_is_read_as_it_would_be_migrated(old: str, version: int) -> None:
     before = dump(old)
     foreseen = unchanged(old, check_mode=True)
-    assert foreseen.changed and foreseen.migrated == 1
-    assert foreseen.actions == [f"migrate the store from schema version 1 to {migrations.SCHEMA_VERSION}"]
+    assert foreseen.changed and foreseen.migrated == version
+    assert foreseen.actions == [f"migrate the store from schema version {version} to {migrations.SCHEMA_VERSION}"]
     assert upkeep.fsck(old) == []
     assert upkeep.export(old).count("\n  - ") == 7
     assert dump(old) == before
@@ -82,32 +142,72 @@ def test_version_1_is_read_as_it_would_be_migrated(old: str) -> None:
     assert content(old) == foreseen.after
 
 
-def test_version_1_is_brought_up_to_date_whole(old: str) -> None:
+def test_an_old_version_is_brought_up_to_date_whole(old: str, version: int) -> None:
+    _text, origin, since = OLD[version]
     unchanged(old)
     held = content(old)
     assert sql(old, "SELECT version FROM schema_version") == [(migrations.SCHEMA_VERSION,)]
-    assert {row.origin for row in [*held.projects.values(), *held.networks.values(), *held.instances.values()]} == {
-        "inventory"
-    }
-    assert held.networks["blue"].mtu == 1450 and held.networks["blue"].multi_host is True
+    made = [*held.projects.values(), *held.networks.values(), *held.instances.values()]
+    assert {row.origin for row in made} == {origin}
+    blue = held.networks["blue"]
+    assert blue.mtu == 1450 and blue.multi_host is True and blue.manager == "flatdhcp"
+    assert (blue.allowed_start, blue.allowed_end, blue.cidr_v6, blue.vlan) == ("10.0.0.2", "10.0.0.254", None, None)
     assert held.vifs[("a", "blue")].mac == "fa:16:3e:00:00:01"
-    assert [(row.instance, row.host, row.released_at) for _address, row in sorted(held.fixed_ips.items())] == [
-        (None, "compute1", None),
-        ("a", None, None),
-        (None, None, 1234.5),
+    assert [row for _address, row in sorted(held.fixed_ips.items())] == [
+        FixedIp("10.0.0.2", 4, "blue", host="compute1"),
+        FixedIp("10.0.0.3", 4, "blue", instance="a"),
+        FixedIp("10.0.0.4", 4, "blue", released_at=1234.5),
     ]
+    assert held.security_groups == held.memberships == held.floating_ips == {}
+    assert sql(old, "SELECT number FROM fixed_ips ORDER BY address") == [(0x0A000000 + n,) for n in (2, 3, 4)]
+    assert sql(old, "SELECT * FROM fixed_ip_runs") == [("blue", 0x0A000002, 0x0A000004)]
     assert upkeep.fsck(old) == []
     assert not unchanged(old).changed
     # A holding that is older than the history has no beginning.
     [holding] = upkeep.holdings(old, address="10.0.0.3")
-    assert (holding.instance, holding.since, holding.until) == ("a", None, None)
+    assert (holding.instance, holding.since, holding.until) == ("a", since, None)
 
 
-def test_a_run_migrates_and_allocates_in_one_transaction(old: str) -> None:
+def take(ledger: Ledger) -> str | None:
+    number = ledger.untouched("blue", 0x0A000002, 0x0A0000FE)
+    assert number is not None
+    ledger.put(FixedIp(addressing.text(number), 4, "blue", host="compute2"))
+    return addressing.text(number)
+
+
+def test_a_command_migrates_in_its_transaction(old: str, version: int) -> None:
+    before = dump(old)
+    foreseen = store.operate(old, take, True)
+    assert upkeep.query(old, lambda ledger: [row.address for row in ledger.where(FixedIp, instance="a")]) == [
+        "10.0.0.3"
+    ]
+    assert dump(old) == before
+    done = store.operate(old, take, False)
+    assert done == foreseen
+    assert (done.result, done.migrated, done.changed) == ("10.0.0.5", version, True)
+    assert done.actions[0].startswith("migrate the store") and len(done.actions) == 2
+    assert content(old).fixed_ips["10.0.0.5"].host == "compute2"
+    assert upkeep.fsck(old) == []
+    assert store.operate(old, take, True).result == "10.0.0.6"
+
+
+def test_a_command_that_is_refused_migrates_nothing(old: str) -> None:
+    before = dump(old)
+
+    def refuse(ledger: Ledger) -> None:
+        take(ledger)
+        raise InputError("no")
+
+    with pytest.raises(InputError, match="no"):
+        store.operate(old, refuse, False)
+    assert dump(old) == before
+
+
+def test_a_run_migrates_and_allocates_in_one_transaction(old: str, version: int) -> None:
     settings = {"nova_multi_host": True, "nova_flat_network_bridge": "br100"}
     hosts = {"compute1": {"nodes": ["bridging", "addressing", "routing"]}}
     outcome = put(old, site(instances=[instance("a"), instance("b")], settings=settings, hosts=hosts))
-    assert outcome.migrated == 1
+    assert outcome.migrated == version
     assert outcome.after.vifs[("a", "blue")].mac == "fa:16:3e:00:00:01"
     assert content(old) == outcome.after
     assert upkeep.fsck(old) == []
@@ -120,6 +220,20 @@ def test_the_migrated_schema_is_the_one_of_a_new_store(old: str, url: str) -> No
     assert upkeep.fsck(old) == []
     put(old, site())
     assert content(old).networks.keys() == {"blue"}
+
+
+def test_a_store_of_today_can_be_migrated_tomorrow(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows from the records is made anew with them."""
+    rows = [a_record.fixed_ip(address, released_at=1.0) for address in ("10.1.0.2", "10.1.0.3", "10.1.0.7", "fd00::7")]
+    held = keep(url, a_record.site(0, *rows))
+    before = dump(url)
+    today = migrations.SCHEMA_VERSION
+    monkeypatch.setitem(migrations.MIGRATIONS, today, lambda rows: None)
+    monkeypatch.setattr(migrations, "SCHEMA_VERSION", today + 1)
+    assert unchanged(url, check_mode=True).after == held
+    assert unchanged(url).migrated == today
+    assert content(url) == held
+    assert dump(url) == {**before, "schema_version": [(today + 1,)]}
 
 
 def test_a_migration_that_fails_leaves_the_old_version(old: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +250,7 @@ def test_a_migration_that_fails_leaves_the_old_version(old: str, monkeypatch: py
         unchanged(old)
     assert dump(old) == before
     monkeypatch.undo()
-    assert unchanged(old).migrated == 1
+    assert unchanged(old).migrated is not None
 
 
 def _migrate_slowly(url: str) -> None:
@@ -159,7 +273,7 @@ def test_a_killed_migration_leaves_the_old_version(old: str) -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert dump(old) == before
-    assert unchanged(old).migrated == 1
+    assert unchanged(old).migrated is not None
     assert upkeep.fsck(old) == []
 
 
