@@ -14,7 +14,7 @@ import typing as t
 from . import addressing, network
 from .addressing import Range
 from .errors import InputError
-from .ledger import Ledger, reusable
+from .ledger import Ledger, quarantined
 from .settings import Settings
 from .state import FixedIp, Instance, Membership, Network, SecurityGroup, Vif
 
@@ -25,9 +25,14 @@ STATES = ("free", "allocated", "leased", "quarantined", "reserved")
 def state_of(row: FixedIp, now: float) -> str:
     if row.instance is not None or row.host is not None:
         return "leased" if row.leased else "allocated"
-    if row.reserved_by is not None:
-        return "reserved"
-    return "free" if reusable(row, now) else "quarantined"
+    if quarantined(row, now):
+        return "quarantined"
+    return "reserved" if row.reserved_by is not None else "free"
+
+
+def waits(row: FixedIp, now: float) -> bool:
+    """Whether nobody has the address, nor may still use it."""
+    return row.instance is None and row.host is None and not quarantined(row, now)
 
 
 def release(ledger: Ledger, row: FixedIp, settings: Settings, now: float) -> None:
@@ -224,6 +229,11 @@ def report(ledger: Ledger, host: str, labels: list[str], leases: list[Lease]) ->
         row = ledger.get(FixedIp, lease.address)
         if row is None or row.network not in labels:
             odd.append(f"host {host} has leased {lease.address} to {lease.mac}, but nobody holds that address")
+            continue
+        if row.instance is not None and not _reports_on(ledger, host, row):
+            odd.append(
+                f"host {host} has leased {lease.address} to {lease.mac}, but it does not serve instance {row.instance}"
+            )
             continue
         held.add(lease.address)
         vif = ledger.get(Vif, (row.instance, row.network)) if row.instance is not None else None

@@ -15,7 +15,7 @@ from . import addressing, fixed_ips, floating_ips, network, projects
 from .addressing import Range
 from .errors import InputError
 from .instance_request import ANY, InstanceRequest, PortRequest
-from .ledger import Ledger
+from .ledger import Ledger, quarantined
 from .settings import Settings
 from .state import FixedIp, FloatingIp, Instance, Membership, Network, Project, SecurityGroup, Vif
 
@@ -321,8 +321,8 @@ class _AddressBook:
         elif row.reserved_by is not None and row.reserved_for != instance:
             kept = f" for instance {row.reserved_for!r}" if row.reserved_for else ""
             reason = f"it is reserved by the {row.reserved_by}{kept}"
-        elif row.quarantined_until is not None and row.quarantined_until > self._work.now:
-            left = int(row.quarantined_until - self._work.now) + 1
+        elif quarantined(row, self._work.now):
+            left = int(t.cast(float, row.quarantined_until) - self._work.now) + 1
             reason = f"its former guest may use it for {left} more seconds"
         else:
             return
@@ -358,7 +358,7 @@ class _AddressBook:
             self._take(key, 6, self._own_v6(key), self._wanted[key].path)
             return
         kept = ledger.where(FixedIp, network=found.label, reserved_for=key[0])
-        free = [row.address for row in kept if row.version == 4 and row.instance is None and row.host is None]
+        free = [row.address for row in kept if row.version == 4 and fixed_ips.waits(row, self._work.now)]
         if free:
             fixed_ips.take(ledger, free[0], found.label, instance=key[0])
             return

@@ -73,13 +73,14 @@ class Ledger(abc.ABC):
         """How many fixed IPs the instances of the project hold."""
 
 
+def quarantined(row: FixedIp, now: float) -> bool:
+    """Whether the address was given back, but its former guest may still use it."""
+    return row.quarantined_until is not None and row.quarantined_until > now
+
+
 def reusable(row: FixedIp, now: float) -> bool:
     """Whether an address that was given back may go to somebody else: not reserved, and no lease of it in use."""
-    return (
-        row.released_at is not None
-        and row.reserved_by is None
-        and (row.quarantined_until is None or row.quarantined_until <= now)
-    )
+    return row.released_at is not None and row.reserved_by is None and not quarantined(row, now)
 
 
 def _waiting(row: FixedIp) -> tuple[float, int, str]:

@@ -9,6 +9,7 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from . import addressing
@@ -228,10 +229,10 @@ def _name(row: t.Any, old: t.Any = None) -> str:
     """A record in one line; beside an old one only what differs."""
     if old is not None:
         fields = [field for field in row._fields if getattr(row, field) != getattr(old, field)]
-        return " ".join(f"{field}={getattr(row, field)}" for field in fields)
+        return " ".join(f"{field}={_shown(getattr(row, field))}" for field in fields if field != "released_at")
     words, known = _CALLED[type(row)]
     extra = [
-        f"{field}={value}"
+        f"{field}={_shown(value)}"
         for field, value in row._asdict().items()
         if field not in known and value not in (None, False) and (field, value) != ("origin", "inventory")
     ]
@@ -255,6 +256,13 @@ _CALLED: dict[type, tuple[str, tuple[str, ...]]] = {
     ),
     FloatingIp: ("floating IP {address} of pool {pool}", ("address", "pool")),
 }
+
+
+def _shown(value: t.Any) -> t.Any:
+    """A time in UTC to the second; all else as it is."""
+    if not isinstance(value, float):
+        return value
+    return datetime.datetime.fromtimestamp(value, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _holder(row: t.Any) -> str:

@@ -63,7 +63,7 @@ def _update(connection: Connection, network: str, left: set[int], taken: set[int
         f"SELECT first, last FROM {NAME} WHERE network = ? AND first <= ? AND first >="
         f" coalesce((SELECT max(first) FROM {NAME} WHERE network = ? AND first < ?), ?)"
     )
-    there = {(first, last) for first, last in execute(connection, statement, (network, high + 1, network, low, low))}
+    there: set[Run] = set(map(tuple, execute(connection, statement, (network, high + 1, network, low, low))))
     wanted = set(without(joined([*there, *runs_of(taken)]), runs_of(left)))
     gone, new = sorted(there - wanted), sorted(wanted - there)
     if gone:

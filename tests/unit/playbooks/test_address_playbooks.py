@@ -6,74 +6,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pathlib
-import re
-import subprocess
-import sys
-import typing as t
 
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-
-
-class Done(t.NamedTuple):
-    """What is on the screen, and how many of the controller's tasks changed or failed."""
-
-    lines: list[str]
-    changed: int
-    failed: int
-
-    def after(self, header: str) -> list[list[str]]:
-        """The words of the lines of a table."""
-        place = next(index for index, line in enumerate(self.lines) if line.split() == header.split())
-        rows = self.lines[place + 1 :]
-        return [line.split() for line in rows[: rows.index("")]]
-
-
-class Controller:
-    """An inventory with the options of a site, and a store of its own. The one addressing node is this machine."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.store = folder / "nova.sqlite"
-        variables = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
-            "nova_state_url": f"sqlite:///{self.store}",
-            "nova_flat_network_bridge": "br100",
-            "nova_default_floating_pool": "public",
-            "nova_force_dhcp_release": False,
-        }
-        groups = {
-            "network_controller": {"hosts": {"controller": {}}},
-            "addressing_nodes": {"hosts": {"net1": {}, "net2": {"ansible_connection": "ssh", "ansible_port": 1}}},
-        }
-        self._inventory = folder / "inventory.json"
-        self._inventory.write_text(json.dumps({"all": {"vars": variables, "children": groups}}))
-
-    def run(self, playbook: str, *options: str, check: bool = False) -> Done:
-        program = pathlib.Path(sys.executable).with_name("ansible-playbook")
-        words = [word for option in options for word in ("-e", option)] + ["--check"] * check
-        done = subprocess.run(
-            [program, "-i", self._inventory, f"tenantnet.nova.{playbook}", *words],
-            cwd=ROOT,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        recap = re.search(r"^controller +: .*changed=(\d+).*failed=(\d+)", done.stdout, re.MULTILINE)
-        assert recap, done.stdout + done.stderr
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
-        return Done(lines, int(recap[1]), int(recap[2]))
+from a_controller import Controller
 
 
 @pytest.fixture
 def controller(tmp_path: pathlib.Path) -> Controller:
-    return Controller(tmp_path)
+    """The one addressing node that is there is this machine."""
+    nodes = {"net1": {}, "net2": {"ansible_connection": "ssh", "ansible_port": 1}}
+    options = {"nova_default_floating_pool": "public", "nova_force_dhcp_release": False}
+    return Controller(tmp_path, {"addressing_nodes": nodes}, **options)
 
 
 FIXED = "network IP address hostname host state"

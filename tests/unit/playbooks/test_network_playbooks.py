@@ -6,66 +6,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pathlib
-import re
-import subprocess
-import sys
-import typing as t
 
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-
-
-class Done(t.NamedTuple):
-    """What is on the screen, and how many tasks changed or failed."""
-
-    lines: list[str]
-    changed: int
-    failed: int
-
-
-class Controller:
-    """An inventory with the options of a site, and a store of its own."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.store = folder / "nova.sqlite"
-        variables = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
-            "nova_state_url": f"sqlite:///{self.store}",
-            "nova_flat_network_bridge": "br100",
-            "nova_vlan_start": 200,
-            "nova_vpn_ip": "192.0.2.1",
-            "nova_quota_networks": 2,
-        }
-        hosts = {"network_controller": {"hosts": {"controller": {}}}, "others": {"hosts": {"away": {}}}}
-        self._inventory = folder / "inventory.json"
-        self._inventory.write_text(json.dumps({"all": {"vars": variables, "children": hosts}}))
-
-    def run(self, playbook: str, *options: str, check: bool = False) -> Done:
-        program = pathlib.Path(sys.executable).with_name("ansible-playbook")
-        words = [word for option in options for word in ("-e", option)] + ["--check"] * check
-        done = subprocess.run(
-            [program, "-i", self._inventory, f"tenantnet.nova.{playbook}", *words],
-            cwd=ROOT,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        recap = re.search(r"^controller +: .*changed=(\d+).*failed=(\d+)", done.stdout, re.MULTILINE)
-        assert recap, done.stdout + done.stderr
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
-        return Done(lines, int(recap[1]), int(recap[2]))
+from a_controller import Controller
 
 
 @pytest.fixture
 def controller(tmp_path: pathlib.Path) -> Controller:
-    return Controller(tmp_path)
+    options = {"nova_vlan_start": 200, "nova_vpn_ip": "192.0.2.1", "nova_quota_networks": 2}
+    return Controller(tmp_path, {"others": {"away": {}}}, **options)
 
 
 @pytest.mark.slow
@@ -90,6 +40,8 @@ def test_networks_come_and_go_by_nova_s_words(controller: Controller) -> None:
         ["blue_1", "10.1.1.0/24", "None", "10.1.1.2", "192.0.2.53", "None", "None", "None"],
         ["red", "10.2.0.0/24", "None", "10.2.0.3", "None", "None", "200", "acme"],
     ]
+    as_json = [line for line in controller.run("network", shown_as="json").lines if "10.1." in line]
+    assert [line.split()[:2] for line in as_json] == [['"blue_0', "10.1.0.0/24"], ['"blue_1', "10.1.1.0/24"]]
     vpns = controller.run("vpn").lines
     header = vpns.index("project  ip:port         private_ip  state")
     assert vpns[header + 1] == "acme     192.0.2.1:5000  10.2.0.2    None"

@@ -278,7 +278,6 @@ def test_the_seed_is_found_by_its_label(program: str, seed: pathlib.Path) -> Non
     ("program", "arguments"),
     [
         ("bsdtar", ["-xOf", "SEED", "NAME"]),
-        ("7z", ["e", "-so", "SEED", "NAME"]),
         ("isoinfo", ["-R", "-i", "SEED", "-x", "/NAME"]),
         ("isoinfo", ["-J", "-i", "SEED", "-x", "/NAME"]),
     ],

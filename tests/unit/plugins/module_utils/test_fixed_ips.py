@@ -304,3 +304,29 @@ def test_a_reservation_follows_the_range_to_another_network() -> None:
     held = sound(allocate(site(networks=moved), held))
     assert {row.address: row.network for row in held.fixed_ips.values()} == {"10.0.0.4": "red", "10.0.0.2": "red"}
     assert allocate(site(networks=moved), held) == held
+
+
+def test_a_reserved_address_shows_its_quarantine_and_waits_for_its_end() -> None:
+    model = a_model(force_dhcp_release=False, fixed_ip_disassociate_timeout=600)
+    model.boot("a")
+    reserve(model, "10.0.0.2")
+    model.terminate("a")
+    assert states(model) == {"10.0.0.2": "quarantined"}
+    reserve(model, "10.0.0.2", instance="b")
+    model.boot("b")
+    assert model.address("b") == "10.0.0.3", "a may still be using the address that is kept for b"
+    model.terminate("b")
+    model.now += 601
+    assert states(model)["10.0.0.2"] == "reserved"
+    model.boot("b")
+    assert model.address("b") == "10.0.0.2"
+
+
+def test_a_lease_counts_from_the_host_that_serves_the_instance_alone() -> None:
+    held = allocate(multi_host(instances=[instance("a", "compute1")]))
+    model = Model(held)
+    mac = held.vifs["a", "blue"].mac
+    (odd,) = report(model, (address_of(held, "a"), mac), host="compute2")
+    assert "compute2" in odd and "does not serve instance a" in odd
+    assert report(model, (address_of(held, "a"), mac), host="compute1") == []
+    assert model.row(address_of(held, "a")).leased
