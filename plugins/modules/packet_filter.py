@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Makes the packet filter of a host hold nova's chains with the rules of all networks that the host carries.
     These are outgoing SNAT, traffic that keeps its address, forwarding of the bridges, DHCP and DNS of the
-    guests, and DHCP checksums.
+    guests, DHCP checksums, floating IPs, forwarded ports, and the way to the metadata service.
   - Reads the tables once for each address family, compares, and loads what differs in one step for each family.
   - The jumps from the built-in chains to nova's chains stay at the top of these, whatever other programs insert.
   - Chains whose name begins with C(nova-network-), and the chains C(nova-filter-top) and
@@ -38,6 +38,16 @@ options:
       - C(dmz_cidr) lists IPv4 ranges towards which guests keep their own address.
       - C(force_snat_range) lists IPv4 ranges towards which guests of networks without C(snat) are translated all
         the same.
+      - C(floating_ips) lists addresses that lead to a guest each. Each has an C(address) and a C(fixed_address), and
+        may have the C(interface) that leads outwards (else that is C(public_interface)) and C(bridge) and
+        C(fixed_cidr) of the guest's network (else the one of C(networks) that holds the fixed address). The guest is
+        reached by the address from outside, from its own and other networks, from the host and from itself, and
+        leaves by the interface with it. That the host has the address is not this module's business.
+      - C(port_forwards) lists single ports of an C(address) that lead to a guest. Each has a C(protocol), V(tcp) or
+        V(udp), C(ports), such as V(80) or V(8000:8010), a C(fixed_address) in one of C(networks), and may have
+        C(fixed_port), where the first port leads.
+      - C(metadata) says where guests are led that ask 169.254.169.254, port 80. It has a C(host), null for this one,
+        and a C(port). The service sees the address of the guest.
     type: dict
     required: true
   backend:
@@ -58,6 +68,11 @@ notes:
     iptables itself also sets the counters of policies to zero with every change.
   - Works with both variants of iptables, C(nft) and C(legacy), whichever the host has selected. It warns when the
     tables of the other one hold chains of nova.
+  - The rules of floating IPs and forwarded ports are in trees of chains below C(nova-network-float-to) and
+    C(nova-network-float-from), so that a new connection costs the same with one of them as with ten thousand, and one
+    more changes only the chain that it belongs to.
+  - Where C(net.bridge.bridge-nf-call-iptables) is on, a guest is reached by a floating IP from the port of the bridge
+    that it is itself behind only if that port is in hairpin mode.
   - The IPv6 part is left out on a host whose kernel has no IPv6.
 """
 
@@ -80,6 +95,35 @@ EXAMPLES = r"""
           gateway: true
           dhcp: true
           snat: true
+
+- name: A guest with a floating IP, another one with two ports of an address, and the metadata service of this host
+  tenantnet.nova.packet_filter:
+    plan:
+      public_interface: eth2
+      routing_source_ip: 192.0.2.10
+      networks:
+        - label: blue
+          bridge: br100
+          cidr: 10.0.0.0/24
+          gateway: true
+          dhcp: true
+          snat: true
+      floating_ips:
+        - address: 203.0.113.7
+          fixed_address: 10.0.0.3
+      port_forwards:
+        - address: 203.0.113.8
+          protocol: tcp
+          ports: "80"
+          fixed_address: 10.0.0.4
+          fixed_port: 8080
+        - address: 203.0.113.8
+          protocol: udp
+          ports: "8000:8010"
+          fixed_address: 10.0.0.5
+      metadata:
+        host: null
+        port: 8775
 
 - name: Remove all that this module keeps on the host
   tenantnet.nova.packet_filter:
