@@ -518,18 +518,19 @@ def _rule_actions(
     suffix: str,
 ) -> t.Iterator[str]:
     """Collect in `networks` what rules come and go; yield what concerns no network."""
-    old, new = collections.Counter(before), collections.Counter(after)
-    if old == new and before != after:
-        yield f"put the rules of {chain} in order{suffix}"
-    for verb, rules in (("remove", old - new), ("add", new - old)):
+    gone, come = before, after
+    if before and after:
+        old, new = collections.Counter(before), collections.Counter(after)
+        if old == new and before != after:
+            yield f"put the rules of {chain} in order{suffix}"
+        gone, come = list(old - new), list(new - old)
+    for verb, rules in (("remove", gone), ("add", come)):
         for rule in rules:
-            if is_ours(target(rule) or ""):
-                continue
             known = _explain(rule, chain)
             if known:
                 subject, key, purpose = known
                 networks.setdefault(subject or _subject(key, labels), {}).setdefault(verb, {})[purpose] = None
-            else:
+            elif not is_ours(target(rule) or ""):
                 yield f"{verb} in {chain} the rule '{rule}'{suffix}"
 
 

@@ -323,44 +323,53 @@ class _Homes:
     def __init__(self, networks: tuple[Network, ...]) -> None:
         self._spans = sorted((addressing.known_network(network.cidr), network.bridge) for network in networks)
         self._firsts = [span.first for span, _bridge in self._spans]
-        self._ranges: dict[object, addressing.Range] = {}
-        self._bridges: dict[object, str] = {}
+        self._named: dict[tuple[object, object], tuple[addressing.Range, Hairpin]] = {}
         self.used: dict[Hairpin, None] = {}
 
     def home(self, fixed: str, fields: Fields) -> None:
         """Find the network of a fixed address, by the entry's own words or among the networks of the section."""
         cidr, bridge = fields.raw("fixed_cidr"), fields.raw("bridge")
         value = addressing.number(fixed)
-        found = bisect.bisect_right(self._firsts, value) - 1
-        known = self._spans[found] if found >= 0 and value in self._spans[found][0] else None
-        if known is None and (cidr is None or bridge is None):
-            raise InputError(
-                f"{fields.where('fixed_address')}: {fixed!r} is in no network of this host; correct it, or give "
-                "fixed_cidr and bridge of its network"
-            )
-        span = self._range(cidr, fields) if cidr is not None else t.cast("tuple[addressing.Range, str]", known)[0]
+        if isinstance(cidr, str) and isinstance(bridge, str):
+            # Ten thousand entries name few networks: each is checked once.
+            known = self._named.get((cidr, bridge))
+            if known is None:
+                known = self._named[cidr, bridge] = self._find(value, fixed, fields)
+        else:
+            known = self._find(value, fixed, fields)
+        span, hairpin = known
         if value not in span:
             raise InputError(f"{fields.where('fixed_address')}: {fixed!r} is not in fixed_cidr {span.cidr}")
-        name = self._bridge(bridge, fields) if bridge is not None else t.cast("tuple[addressing.Range, str]", known)[1]
-        self.used[Hairpin(span.cidr, name)] = None
+        self.used[hairpin] = None
 
-    # Ten thousand entries name few networks: each is checked once.
+    def _find(self, value: int, fixed: str, fields: Fields) -> tuple[addressing.Range, Hairpin]:
+        cidr, bridge = fields.raw("fixed_cidr"), fields.raw("bridge")
+        if cidr is None or bridge is None:
+            place = bisect.bisect_right(self._firsts, value) - 1
+            if place < 0 or value not in self._spans[place][0]:
+                raise InputError(
+                    f"{fields.where('fixed_address')}: {fixed!r} is in no network of this host; correct it, or give "
+                    "fixed_cidr and bridge of its network"
+                )
+            listed, its_bridge = self._spans[place]
+            span, bridge = listed, its_bridge if bridge is None else bridge
+        if cidr is not None:
+            span = addressing.known_network(str(_range(cidr, fields.where("fixed_cidr"))))
+        return span, Hairpin(span.cidr, _interface(bridge, fields.where("bridge")))
 
-    def _range(self, cidr: object, fields: Fields) -> addressing.Range:
-        if not isinstance(cidr, str) or cidr not in self._ranges:
-            self._ranges[cidr] = addressing.known_network(str(_range(cidr, fields.where("fixed_cidr"))))
-        return self._ranges[cidr]
 
-    def _bridge(self, bridge: object, fields: Fields) -> str:
-        if not isinstance(bridge, str) or bridge not in self._bridges:
-            self._bridges[bridge] = _interface(bridge, fields.where("bridge"))
-        return self._bridges[bridge]
+#: The address of a host in its one spelling.
+_HOST = re.compile(
+    r"(?!127\.)(?:[1-9]\d?|1\d\d|2[01]\d|22[0-3])(?:\.(?:\d|[1-9]\d|1\d\d|2[0-4]\d|25[0-5])){3}\Z", re.ASCII
+)
 
 
 def _host_address(fields: Fields, key: str) -> str:
+    given = fields.required(key)
+    if isinstance(given, str) and _HOST.match(given):
+        return given
     value = fields.address(key)
-    first = int(value[: value.index(".")])
-    if first == 0 or first == 127 or first >= 224:
+    if not _HOST.match(value):
         raise InputError(f"{fields.where(key)}: {value!r} is not the address of a host; give one such as '192.0.2.1'")
     return value
 

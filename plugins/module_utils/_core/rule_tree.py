@@ -14,6 +14,8 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import typing as t
 
 from . import addressing
@@ -40,47 +42,58 @@ def grow(root: str, stem: str, option: str, branches: t.Iterable[Branch]) -> dic
 
     `option` is -s or -d, whichever of a packet's addresses the branches speak of.
     """
-    chains: dict[str, list[str]] = {root: []}
-    _fill(chains, root, stem, option, sorted(branches))
-    return chains
+    ordered = sorted(branches)
+    tree = _Tree(stem, option, ordered)
+    tree.fill(root, 0, len(ordered))
+    return tree.chains
 
 
-def _fill(chains: dict[str, list[str]], chain: str, stem: str, option: str, branches: list[Branch]) -> None:
-    rules = chains.setdefault(chain, [])
-    if sum(len(branch.rules) for branch in branches) <= LEAF or len(branches) == 1:
-        for branch in branches:
-            rules.extend(branch.rules)
-        return
-    common = _common(branches)
-    for group in _groups(branches, common + _DIGIT):
-        spans_digits = group[0].prefix < common + _DIGIT
-        if spans_digits or sum(len(branch.rules) for branch in group) <= _FEW:
-            for branch in group:
-                rules.extend(branch.rules)
-            continue
-        below = _common(group)
-        digits = group[0].first >> 32 - below
-        first = digits << 32 - below
-        name = f"{stem}{digits:0{below // _DIGIT}x}"
-        rules.append(f"{option} {addressing.text(first)}/{below} -g {name}")
-        _fill(chains, name, stem, option, group)
+class _Tree:
+    """Branches in order of their addresses, and the chains that are made of them; a stretch is [low, high)."""
 
+    def __init__(self, stem: str, option: str, branches: list[Branch]) -> None:
+        self._stem = stem
+        self._option = option
+        self._firsts = [branch.first for branch in branches]
+        self._prefixes = [branch.prefix for branch in branches]
+        self._rules = [branch.rules for branch in branches]
+        #: Rules of all branches before each, so that those of a stretch need no counting.
+        self._before = [0, *itertools.accumulate(map(len, self._rules))]
+        self._single = all(prefix == 32 for prefix in self._prefixes)
+        self.chains: dict[str, list[str]] = {}
 
-def _common(branches: list[Branch]) -> int:
-    """Bits, a multiple of a digit's, that all have in common, the sorted ones' ends being furthest apart."""
-    differing = (branches[0].first ^ branches[-1].first).bit_length()
-    shortest = min(branch.prefix for branch in branches)
-    return min(32 - differing, shortest) // _DIGIT * _DIGIT
+    def fill(self, chain: str, low: int, high: int) -> None:
+        rules = self.chains[chain] = []
+        if self._before[high] - self._before[low] <= LEAF or high - low == 1:
+            self._put(rules, low, high)
+            return
+        length = self._common(low, high) + _DIGIT
+        while low < high:
+            end = self._group(low, high, length)
+            if self._prefixes[low] < length or self._before[end] - self._before[low] <= _FEW:
+                # A range that spans several digits, or too few to be worth a chain.
+                self._put(rules, low, end)
+            else:
+                below = self._common(low, end)
+                digits = self._firsts[low] >> 32 - below
+                name = f"{self._stem}{digits:0{below // _DIGIT}x}"
+                rules.append(f"{self._option} {addressing.text(digits << 32 - below)}/{below} -g {name}")
+                self.fill(name, low, end)
+            low = end
 
+    def _put(self, rules: list[str], low: int, high: int) -> None:
+        for of_one in self._rules[low:high]:
+            rules.extend(of_one)
 
-def _groups(branches: list[Branch], length: int) -> t.Iterator[list[Branch]]:
-    """Those that agree in their first `length` bits; a range shorter than that stands alone."""
-    group: list[Branch] = []
-    for branch in branches:
-        alone = branch.prefix < length
-        if group and (alone or group[0].prefix < length or (group[0].first ^ branch.first) >> 32 - length):
-            yield group
-            group = []
-        group.append(branch)
-    if group:
-        yield group
+    def _common(self, low: int, high: int) -> int:
+        """Bits, a multiple of a digit's, that all have in common: as many as the two ends have."""
+        bits = 32 - (self._firsts[low] ^ self._firsts[high - 1]).bit_length()
+        if not self._single:
+            bits = min(bits, *self._prefixes[low:high])
+        return bits // _DIGIT * _DIGIT
+
+    def _group(self, low: int, high: int, length: int) -> int:
+        """Where those end that agree with the first in `length` bits; a range shorter than that stands alone."""
+        if self._prefixes[low] < length:
+            return low + 1
+        return bisect.bisect_left(self._firsts, (self._firsts[low] >> 32 - length) + 1 << 32 - length, low, high)
