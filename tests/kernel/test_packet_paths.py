@@ -58,6 +58,21 @@ for word in sys.argv[1:]:
             print("no answer")
 """
 
+ASK_AGAIN = """
+import socket, sys
+asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asker.settimeout(1)
+asker.connect((sys.argv[1], int(sys.argv[2])))
+for _line in sys.stdin:
+    try:
+        asker.send(b"still there")
+        print(asker.recv(100).decode(), flush=True)
+    except ConnectionRefusedError:
+        print("refused", flush=True)
+    except OSError:
+        print("no answer", flush=True)
+"""
+
 #: Guests by their bridges. `far` ones are behind a switch, as on another host.
 PLACES = {"a": ("br100", "10.0.0.2"), "b": ("br100", "10.0.0.3"), "c": ("br101", "10.0.1.2")}
 PLAN = {
@@ -105,6 +120,23 @@ class Site:
     def ask(self, name, *questions):
         """What `name` hears when it asks, each question as protocol/address/port."""
         return run(*self.inside[name], sys.executable, "-c", ASK, *questions).splitlines()
+
+    def keep_asking(self, name, address, port=4000):
+        """A conversation from one port: returns a function that goes on with it, and says who answers."""
+        words = [*self.inside[name], sys.executable, "-c", ASK_AGAIN, address, str(port)]
+        asker = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+        def end():
+            asker.kill()
+            asker.communicate()
+
+        self.stack.callback(end)
+
+        def ask():
+            asker.stdin.write("\n")
+            return asker.stdout.readline().strip()
+
+        return ask
 
     def sees(self, name, address):
         """By TCP and by UDP, which have to agree."""
@@ -288,3 +320,61 @@ def test_metadata_of_another_host_sees_who_asks(site, variant, gateway):
         assert site.ask(name, "tcp/169.254.169.254/80") == [f"outside:8775 sees {address}"]
     # Bridges that forward nothing forward nothing else.
     assert (site.ask("a", "tcp/192.0.2.9/4000") == ["no answer"]) is not gateway
+
+
+def test_a_conversation_follows_a_floating_ip_and_no_other_is_cut(site):
+    bind("192.0.2.102", "192.0.2.103")
+    apply()
+    early = site.keep_asking("outside", "192.0.2.103")
+    assert early() == "refused"
+    apply(floating_ips=[FLOATING, FLOATING_A])
+    # It had begun when the address was the node's own.
+    assert early() == "b:4000 sees 192.0.2.9"
+    other, outwards, inside = (
+        site.keep_asking("outside", "192.0.2.102"),
+        site.keep_asking("b", "192.0.2.9"),
+        site.keep_asking("c", "192.0.2.103"),
+    )
+    assert other() == "a:4000 sees 192.0.2.9"
+    assert outwards() == "outside:4000 sees 192.0.2.103"
+    assert inside() == "b:4000 sees 10.0.1.2"
+    entries = established()
+
+    moved = {**FLOATING, "fixed_address": "10.0.1.2", "bridge": "br101", "fixed_cidr": "10.0.1.0/24"}
+    apply(floating_ips=[moved, FLOATING_A])
+    assert early() == "c:4000 sees 192.0.2.9"
+    assert outwards() == "outside:4000 sees 192.0.2.1"
+    assert inside() == "c:4000 sees 192.0.2.103"
+    # The other conversation is the very same one still.
+    assert other() == "a:4000 sees 192.0.2.9"
+    kept = [entry for entry in entries if "dst=192.0.2.102" in entry]
+    assert kept and set(kept) <= set(established())
+
+    apply(floating_ips=[FLOATING_A])
+    assert early() in ("refused", "no answer")
+    assert other() == "a:4000 sees 192.0.2.9"
+
+
+def test_ports_that_move_take_their_conversations_with_them(site):
+    bind("192.0.2.103")
+    forward = {"address": "192.0.2.103", "protocol": "udp", "ports": "8000:8001", "fixed_address": "10.0.0.2"}
+    apply(port_forwards=[{**forward, "fixed_port": 4000}])
+    first, second = (site.keep_asking("outside", "192.0.2.103", port) for port in (8000, 8001))
+    assert [first(), second()] == ["a:4000 sees 192.0.2.9", "a:4001 sees 192.0.2.9"]
+    entries = [entry for entry in established() if "dport=8001" in entry]
+    apply(
+        port_forwards=[
+            {**forward, "ports": "8001", "fixed_port": 4001},
+            {**forward, "ports": "8000", "fixed_port": 4000, "fixed_address": "10.0.1.2"},
+        ]
+    )
+    assert [first(), second()] == ["c:4000 sees 192.0.2.9", "a:4001 sees 192.0.2.9"]
+    assert entries and entries == [entry for entry in established() if "dport=8001" in entry]
+
+
+def established():
+    """The conversations that the node knows, each with the number that the kernel gave it."""
+    return [
+        " ".join(word for word in line.split()[3:] if not word.startswith(("[", "mark=", "use=")))
+        for line in run("conntrack", "-L", "-o", "id", "-p", "udp").splitlines()
+    ]

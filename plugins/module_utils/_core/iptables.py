@@ -27,6 +27,7 @@ import shlex
 import typing as t
 
 from . import addressing, rule_tree
+from .connections import Ways
 from .naming import CHAIN_PREFIX
 from .packet_filter import METADATA_ADDRESS, METADATA_PORT, FloatingIp, Hairpin, Intent, PortForward
 from .rule_tree import Branch
@@ -410,6 +411,34 @@ def compose(changes: t.Iterable[Change]) -> str:
         lines.extend(f"-X {chain}" for chain, rules in change.after.items() if rules is None)
         lines.append("COMMIT")
     return "".join(f"{line}\n" for line in lines)
+
+
+_PORT_TO_GUEST = re.compile(r"-d (\S+)/32 -p \w+ .* -j DNAT --to-destination ([0-9.]+)\S*\Z")
+
+
+def ways(changes: t.Iterable[Change], after: bool) -> Ways:
+    """The ways between addresses and guests in the chains that differ, before or after, that are not in both."""
+    here: set[str] = set()
+    there: set[str] = set()
+    for change in changes:
+        if change.table == "nat":
+            for mine, rules_of in ((after, change.after), (not after, change.before)):
+                rules = (rule for chain, of_it in rules_of.items() if _has_ways(chain) for rule in of_it or ())
+                (here if mine else there).update(rules)
+    to_guests, from_guests = set(), set()
+    for rule in here - there:
+        way = _TO_GUEST.match(rule) or _PORT_TO_GUEST.match(rule)
+        if way:
+            to_guests.add((way[1], way[2]))
+            continue
+        way = _FROM_GUEST.match(rule)
+        if way:
+            from_guests.add((way[2], way[1]))
+    return Ways(frozenset(to_guests), frozenset(from_guests))
+
+
+def _has_ways(chain: str) -> bool:
+    return chain.startswith(tuple(map(wrapped, (_TO, _FROM, "to-", "from"))))
 
 
 # -- the difference, for readers --------------------------------------------------------------------------------

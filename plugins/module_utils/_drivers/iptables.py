@@ -17,9 +17,10 @@ import typing as t
 
 from .._core import iptables as core
 from .._core import packet_filter
+from .._core.connections import Verdict
 from .._core.errors import HostError
 from .._core.naming import RUN_DIR
-from . import lock, programs
+from . import conntrack, lock, programs
 
 LOCK_FILE = f"{RUN_DIR}/packet_filter.lock"
 
@@ -58,6 +59,8 @@ def apply(plan: object, *, check: bool = False, diff: bool = False, wait: int = 
     run = _Run(packet_filter.intent(section, own), check, wait)
     with contextlib.nullcontext() if check else lock.exclusive(LOCK_FILE, wait):
         families = _difference(run) if check else _converge(run)
+        if not check:
+            _end_connections(run, families)
     _warn_of_other_variant(run)
     return _answer(run, families, diff)
 
@@ -213,6 +216,19 @@ def _converge(run: _Run) -> list[_Family]:
                 raise HostError(str(refused)) from refused
             families = again
     raise AssertionError("unreachable")
+
+
+def _end_connections(run: _Run, families: list[_Family]) -> None:
+    """What had led to or from a guest by a way that is gone would go on by itself: it is ended, and nothing else."""
+    for family in families:
+        gone, come = (core.ways(family.changes, after) for after in (False, True))
+        verdict = Verdict(run.meaning, gone, come)
+        if not verdict.needed:
+            continue
+        try:
+            conntrack.cut(verdict.ends)
+        except HostError as error:
+            run.warn(f"{error}; those by way of an earlier floating IP go on until they end by themselves")
 
 
 class _Refused(Exception):
