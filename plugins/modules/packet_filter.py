@@ -63,8 +63,8 @@ options:
     default: 20
 notes:
   - Connections that are established are not disturbed. The exception is what a floating IP or a forwarded port led to a
-    guest, or a guest outwards, that is no longer led so; it is ended, for the kernel would go on with it. When rules change, packets meet either all old or all new
-    rules of one table.
+    guest, or a guest outwards, that is no longer led so; it is ended, for the kernel would go on with it.
+  - When rules change, packets meet either all old or all new rules of one table.
   - Counters of a chain start anew when rules of that chain change. All others keep counting. The C(legacy) variant of
     iptables itself also sets the counters of policies to zero with every change.
   - Works with both variants of iptables, C(nft) and C(legacy), whichever the host has selected. It warns when the
