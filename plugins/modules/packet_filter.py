@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Makes the packet filter of a host hold nova's chains with the rules of all networks that the host carries.
     These are outgoing SNAT, traffic that keeps its address, forwarding of the bridges, DHCP and DNS of the
-    guests, DHCP checksums, floating IPs, forwarded ports, and the way to the metadata service.
+    guests, DHCP checksums, floating IPs, forwarded ports, the way to the metadata service, and security groups.
   - Reads the tables once for each address family, compares, and loads what differs in one step for each family.
   - The jumps from the built-in chains to nova's chains stay at the top of these, whatever other programs insert.
   - Chains whose name begins with C(nova-network-), and the chains C(nova-filter-top) and
@@ -48,6 +48,16 @@ options:
         C(fixed_port), where the first port leads.
       - C(metadata) says where guests are led that ask 169.254.169.254, port 80. It has a C(host), null for this one,
         and a C(port). The service sees the address of the guest.
+      - C(instances) lists the addresses of this host's guests that security groups guard. Each has its C(address), the
+        C(cidr) of its network, its C(security_groups) by name, and may have the C(dhcp_server) that gives it its
+        address. It gets answers, what its DHCP server sends and what a rule of one of its groups allows.
+      - C(security_groups) lists groups, each with its C(name), the addresses of its C(members) on all hosts, and
+        C(rules). A rule has a C(direction), V(ingress) or V(egress), and may have a C(protocol), V(tcp), V(udp) or
+        V(icmp), C(ports), such as V(80) or V(8000:8010), C(icmp_type) and C(icmp_code), and either a C(cidr) or a
+        C(group) of the others. A guest may send anything, unless a group of it has egress rules.
+      - C(allow_same_net_traffic) lets guests of one network reach each other without a rule. False by default.
+      - C(provider_rules) lists what no guest gets, whatever its groups allow, by C(protocol), C(ports), C(icmp_type),
+        C(icmp_code) and the C(cidr) that it comes from.
     type: dict
     required: true
   backend:
@@ -63,7 +73,11 @@ options:
     default: 20
 notes:
   - Connections that are established are not disturbed. The exception is what a floating IP or a forwarded port led to a
-    guest, or a guest outwards, that is no longer led so; it is ended, for the kernel would go on with it.
+    guest, or a guest outwards, that is no longer led so, and what a security group no longer allows. It is ended, for
+    the kernel would go on with it.
+  - Security groups concern IPv4. Between guests of one bridge they hold where C(net.bridge.bridge-nf-call-iptables) is
+    on. A group that a rule names is a set, for which the program C(ipset) is needed. Sets whose name begins with
+    C(nova-network-) belong to this module.
   - When rules change, packets meet either all old or all new rules of one table.
   - Counters of a chain start anew when rules of that chain change. All others keep counting. The C(legacy) variant of
     iptables itself also sets the counters of policies to zero with every change.
@@ -125,6 +139,32 @@ EXAMPLES = r"""
       metadata:
         host: null
         port: 8775
+
+- name: A web server that anybody reaches, and a database that only web servers reach
+  tenantnet.nova.packet_filter:
+    plan:
+      networks: []
+      instances:
+        - address: 10.0.0.3
+          cidr: 10.0.0.0/24
+          dhcp_server: 10.0.0.1
+          security_groups: [web]
+        - address: 10.0.0.4
+          cidr: 10.0.0.0/24
+          dhcp_server: 10.0.0.1
+          security_groups: [database]
+      security_groups:
+        - name: web
+          members: [10.0.0.3, 10.0.1.7]
+          rules:
+            - protocol: tcp
+              ports: "80"
+        - name: database
+          members: [10.0.0.4]
+          rules:
+            - protocol: tcp
+              ports: "5432"
+              group: web
 
 - name: Remove all that this module keeps on the host
   tenantnet.nova.packet_filter:

@@ -160,6 +160,24 @@ _port_ranges = st.lists(
     max_size=4,
     unique_by=lambda pair: pair[0],
 )
+_limits = {"cidr": st.sampled_from(["10.0.0.0/8", "192.0.2.7/32", "0.0.0.0/0"])}
+_a_port = st.integers(1, 65535).map(str) | st.sampled_from(["1:65535", "80:81", "1024:65535", "1:1"])
+_traffic = st.one_of(
+    st.fixed_dictionaries({}, optional=_limits),
+    st.fixed_dictionaries({"protocol": st.sampled_from(["tcp", "udp"])}, optional={**_limits, "ports": _a_port}),
+    st.fixed_dictionaries({"protocol": st.just("icmp")}, optional=_limits),
+    st.fixed_dictionaries(
+        {"protocol": st.just("icmp"), "icmp_type": st.integers(0, 254)},
+        optional={**_limits, "icmp_code": st.integers(0, 255)},
+    ),
+)
+_rules = st.builds(
+    lambda traffic, direction: {**traffic, "direction": direction}, _traffic, st.sampled_from(["ingress", "egress"])
+)
+
+
+def _of_group(rule, group):
+    return {**rule, "cidr": None, "group": group}
 
 
 @st.composite
@@ -208,6 +226,30 @@ def plans(draw):
                 "fixed_port": draw(st.none() | st.integers(1, 65535 - size)),
             }
             for first, size in draw(_port_ranges)
+        ]
+        names = draw(st.lists(st.sampled_from(["acme/default", "acme/web", "über", "a b"]), unique=True))
+        plan["security_groups"] = [
+            {
+                "name": name,
+                "members": draw(st.lists(_public, max_size=4)),
+                "rules": draw(st.lists(_rules | st.builds(_of_group, _rules, st.sampled_from(names)), max_size=4)),
+            }
+            for name in names
+        ]
+        plan["instances"] = [
+            {
+                "address": address,
+                "cidr": "203.0.0.0/8",
+                "dhcp_server": draw(st.sampled_from([None, "203.0.113.1"])),
+                "security_groups": draw(st.lists(st.sampled_from(names), unique=True)) if names else [],
+            }
+            for address in draw(st.lists(_public.filter(lambda one: one.startswith("203.")), max_size=60, unique=True))
+        ]
+        plan["allow_same_net_traffic"] = draw(st.booleans())
+        plan["provider_rules"] = [
+            rule
+            for rule in draw(st.lists(_traffic, max_size=3))
+            if rule.get("protocol") or rule.get("cidr", "0.0.0.0/0") != "0.0.0.0/0"
         ]
     return plan
 
@@ -348,6 +390,62 @@ def test_the_other_variant_holding_our_chains_is_told(variant):
     assert f"iptables-{other}" in warning and "nat nova-network-snat" in warning
     run(program, "--noflush", text="*nat\n-X nova-network-snat\n:harmless - [0:0]\nCOMMIT\n")
     assert apply(check=True)["warnings"] == []
+
+
+def guarded(*members):
+    """A guest that lets in whoever is a member of another group."""
+    rule = {"protocol": "tcp", "ports": "22", "group": "clients"}
+    return {
+        **PLAN,
+        "instances": [{"address": "10.0.0.5", "cidr": "10.0.0.0/24", "security_groups": ["web"]}],
+        "security_groups": [
+            {"name": "web", "members": ["10.0.0.5"], "rules": [rule]},
+            {"name": "clients", "members": list(members), "rules": []},
+        ],
+    }
+
+
+def test_sets_of_members_are_ours_and_nobody_elses(variant):
+    run("ipset", "restore", text="create theirs hash:ip\nadd theirs 192.0.2.1\ncreate nova-networkx hash:net\n")
+    foreign = run("ipset", "save")
+    predicted = apply(guarded("10.0.0.6", "10.0.9.9"), check=True)
+    assert run("ipset", "save") == foreign
+    assert predicted["actions"][-2:] == [
+        "security group clients: add member 10.0.0.6",
+        "security group clients: add member 10.0.9.9",
+    ]
+    assert apply(guarded("10.0.0.6", "10.0.9.9")) == predicted
+    assert not apply(guarded("10.0.9.9", "10.0.0.6"))["changed"]
+    (name,) = set(run("ipset", "list", "-n").split()) - {"theirs", "nova-networkx"}
+
+    # Another member is no change of a rule; drift is seen and repaired.
+    variant.calls()
+    changed = apply(guarded("10.0.0.6", "10.0.0.7"))
+    assert changed["actions"] == [
+        "security group clients: add member 10.0.0.7",
+        "security group clients: remove member 10.0.9.9",
+    ]
+    assert variant.calls() == ["iptables-save", "ip6tables-save"]
+    run("ipset", "flush", name)
+    assert apply(guarded("10.0.0.6", "10.0.0.7"), check=True)["changed"]
+    apply(guarded("10.0.0.6", "10.0.0.7"))
+    assert f"add {name} 10.0.0.6\n" in run("ipset", "save", name)
+
+    apply()
+    assert run("ipset", "save") == foreign
+
+
+def test_without_ipset(variant, monkeypatch):
+    """Only who needs sets needs the program."""
+    find = driver.programs.find
+    monkeypatch.setattr(driver.programs, "find", lambda name: None if name == "ipset" else find(name))
+    before = variant.save()
+    predicted = apply(guarded(), check=True)
+    assert predicted["changed"] and any("ipset is not installed" in warning for warning in predicted["warnings"])
+    with pytest.raises(HostError, match="ipset is not installed.*install the package ipset"):
+        apply(guarded())
+    assert variant.save() == before
+    apply()
 
 
 # -- locks, refusals, and being killed

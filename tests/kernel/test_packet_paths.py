@@ -46,7 +46,7 @@ import socket, sys
 for word in sys.argv[1:]:
     kind, address, port = word.split("/")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as asker:
-        asker.settimeout(1)
+        asker.settimeout(0.5)
         try:
             asker.connect((address, int(port)))
             if kind == "udp":
@@ -61,7 +61,7 @@ for word in sys.argv[1:]:
 ASK_AGAIN = """
 import socket, sys
 asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-asker.settimeout(1)
+asker.settimeout(0.5)
 asker.connect((sys.argv[1], int(sys.argv[2])))
 for _line in sys.stdin:
     try:
@@ -145,7 +145,7 @@ class Site:
         return one
 
     def pings(self, name, address):
-        command = [*self.inside[name], "ping", "-c", "1", "-W", "1", "-q", address]
+        command = [*self.inside[name], "ping", "-c", "1", "-W", "0.5", "-q", address]
         return subprocess.run(command, capture_output=True).returncode == 0
 
 
@@ -378,3 +378,143 @@ def established():
         " ".join(word for word in line.split()[3:] if not word.startswith(("[", "mark=", "use=")))
         for line in run("conntrack", "-L", "-o", "id", "-p", "udp").splitlines()
     ]
+
+
+# -- security groups
+
+
+THROUGH = pytest.mark.parametrize("site", [SHAPES["bridged through iptables"]], ids=["groups"], indirect=True)
+ADDRESSES = {name: address for name, (_bridge, address) in PLACES.items()}
+
+
+def guarded(groups, **more):
+    """A plan in which each guest is in the groups named; a group is its rules, its members are those who are in it."""
+    of_guests = {name: [group for group in groups if name in groups[group][0]] for name in PLACES}
+    return {
+        "instances": [
+            {
+                "address": address,
+                "cidr": address.rpartition(".")[0] + ".0/24",
+                "dhcp_server": address.rpartition(".")[0] + ".1",
+                "security_groups": of_guests[name],
+            }
+            for name, address in ADDRESSES.items()
+        ],
+        "security_groups": [
+            {"name": group, "members": [ADDRESSES[name] for name in names], "rules": rules}
+            for group, (names, rules) in groups.items()
+        ],
+        **more,
+    }
+
+
+def hears(site, name, *questions):
+    """Whether each question is answered."""
+    return ["sees" in answer for answer in site.ask(name, *questions)]
+
+
+@THROUGH
+def test_nothing_comes_in_that_no_rule_allows(site):
+    bind("192.0.2.103")
+    apply(floating_ips=[FLOATING], metadata={"host": None, "port": 8775}, **guarded({"default": ("abc", [])}))
+    site.serve("node", 8775, 53)
+    every = [f"{protocol}/{address}/4000" for address in ("10.0.0.3", "192.0.2.103") for protocol in ("tcp", "udp")]
+    for name in ("outside", "a", "b", "c", "node"):
+        asked = every if name != "b" else every[2:]
+        assert hears(site, name, *asked) == [False] * len(asked)
+        assert not site.pings(name, "192.0.2.103")
+    # Everything goes out, and is answered; what the node itself offers is there for them.
+    for name in PLACES:
+        gateway = ADDRESSES[name].rpartition(".")[0] + ".1"
+        assert hears(site, name, "tcp/192.0.2.9/4000", "udp/192.0.2.9/4000", f"udp/{gateway}/53") == [True] * 3
+        assert site.pings(name, "192.0.2.9")
+        assert site.ask(name, "tcp/169.254.169.254/80") == [f"node:8775 sees {ADDRESSES[name]}"]
+    apply()
+    assert hears(site, "a", "tcp/10.0.0.3/4000") == [True]
+
+
+@THROUGH
+def test_rules_by_port_and_range_and_kind(site):
+    rules = [
+        {"protocol": "tcp", "ports": "4000", "cidr": "192.0.2.9/32"},
+        {"protocol": "udp", "ports": "4001:4002", "cidr": "10.0.0.0/24"},
+        {"protocol": "icmp", "icmp_type": 8, "icmp_code": 0, "cidr": "10.0.1.0/24"},
+    ]
+    bind("192.0.2.103")
+    apply(floating_ips=[FLOATING], **guarded({"web": ("b", rules)}))
+    ways = [f"{protocol}/192.0.2.103/{port}" for protocol in ("tcp", "udp") for port in (4000, 4001, 4002)]
+    assert hears(site, "outside", *ways) == [True, *[False] * 5]
+    assert hears(site, "a", *ways) == [False] * 4 + [True] * 2
+    assert hears(site, "c", *ways) == [False] * 6
+    assert [site.pings(name, "10.0.0.3") for name in ("outside", "a", "c")] == [False, False, True]
+
+
+@THROUGH
+def test_members_of_a_group_come_in_and_go_live(site):
+    web = [{"protocol": "tcp", "ports": "4000", "group": "clients"}, {"protocol": "icmp", "group": "clients"}]
+    apply(**guarded({"web": ("b", web), "clients": ("a", [])}))
+    question = "tcp/10.0.0.3/4000"
+    assert [hears(site, name, question) for name in ("a", "c", "outside")] == [[True], [False], [False]]
+    assert hears(site, "a", "tcp/10.0.0.3/4001", "udp/10.0.0.3/4000") == [False, False]
+    plan = guarded({"web": ("b", web), "clients": ("ac", [])})
+    joined = driver.apply({**PLAN, **plan}, wait=5)
+    assert "security group clients: add member 10.0.1.2" in joined["actions"]
+    assert [hears(site, name, question) for name in ("a", "c", "outside")] == [[True], [True], [False]]
+    assert site.pings("c", "10.0.0.3") and not site.pings("outside", "10.0.0.3")
+    apply(**guarded({"web": ("b", web), "clients": ("c", [])}))
+    assert [hears(site, name, question) for name in ("a", "c")] == [[False], [True]]
+    apply()
+    assert run("ipset", "save") == ""
+
+
+@THROUGH
+def test_what_a_rule_had_allowed_ends_with_it(site):
+    def rules(*ports):
+        return [{"protocol": "udp", "ports": port, "cidr": "10.0.0.0/16"} for port in ports]
+
+    apply(**guarded({"web": ("b", rules("4000", "4001"))}))
+    cut, kept, member = (
+        site.keep_asking("a", "10.0.0.3", 4000),
+        site.keep_asking("a", "10.0.0.3", 4001),
+        site.keep_asking("b", "192.0.2.9", 4000),
+    )
+    assert [cut(), kept(), member()] == ["b:4000 sees 10.0.0.2", "b:4001 sees 10.0.0.2", "outside:4000 sees 192.0.2.1"]
+    entries = [entry for entry in established() if "dport=4001" in entry or "dst=192.0.2.9" in entry]
+    apply(**guarded({"web": ("b", rules("4001"))}))
+    assert [cut(), kept(), member()] == ["no answer", "b:4001 sees 10.0.0.2", "outside:4000 sees 192.0.2.1"]
+    assert len(entries) == 2 and set(entries) <= set(established())
+
+
+@THROUGH
+def test_egress_rules_are_a_limit_and_no_permission(site):
+    out = [{"direction": "egress", "protocol": "tcp", "ports": "4000"}]
+    groups = {"limited": ("b", out), "open": ("a", [{"protocol": None}])}
+    apply(**guarded(groups))
+    ways = [
+        f"{protocol}/{address}/{port}"
+        for address in ("192.0.2.9", "10.0.0.2", "10.0.1.2")
+        for protocol, port in (("tcp", 4000), ("udp", 4000))
+    ]
+    # The answers to others still go out; c lets nothing in.
+    assert hears(site, "b", *ways) == [True, False, True, False, False, False]
+    assert hears(site, "a", "udp/192.0.2.9/4000") == [True]
+    groups["limited"] = ("b", [*out, {"direction": "egress", "protocol": "udp", "group": "open"}])
+    apply(**guarded(groups))
+    assert hears(site, "b", *ways) == [True, False, True, True, False, False]
+
+
+@THROUGH
+def test_provider_rules_come_before_everything(site):
+    groups = {"open": ("abc", [{"protocol": None}])}
+    apply(**guarded(groups))
+    talk = site.keep_asking("outside", "10.0.0.3")
+    assert talk() == "b:4000 sees 192.0.2.9"
+    apply(**guarded(groups, provider_rules=[{"cidr": "192.0.2.9/32"}, {"protocol": "tcp", "ports": "4001"}]))
+    assert talk() == "no answer"
+    assert hears(site, "a", "tcp/10.0.0.3/4000", "tcp/10.0.0.3/4001") == [True, False]
+
+
+@THROUGH
+def test_same_net_traffic_only_where_it_is_allowed(site):
+    apply(**guarded({"default": ("abc", [])}, allow_same_net_traffic=True))
+    assert [hears(site, name, "tcp/10.0.0.3/4000") for name in ("a", "c", "outside")] == [[True], [False], [False]]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which connections a change of floating IPs ends: the kernel leads one that exists where it always went.
+"""Which connections a change of the rules ends: the kernel leads one that exists where it always went, and lets it in.
 
 Private to the collection; may change at any time.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import typing as t
 
+from . import addressing
+from .guest_rules import Guest, Section, Traffic
 from .packet_filter import Intent, PortForward
 
 
@@ -26,6 +28,8 @@ class Connection(t.NamedTuple):
     answered_by: str
     answered_port: int
     answered_to: str
+    #: Another connection asked for it, such as that of data for one of control.
+    related: bool = False
 
 
 class Ways(t.NamedTuple):
@@ -73,3 +77,52 @@ class Verdict:
                 return forward.fixed_address, forward.to_first + connection.port - forward.first
         fixed = self._whole.get(connection.destination)
         return None if fixed is None else (fixed, connection.port)
+
+
+class Gate:
+    """Whether guests still let a connection in and out, after their security groups have changed."""
+
+    def __init__(self, security: Section, own: t.Container[str]) -> None:
+        """`own`: the host's addresses. What a guest sends to these, no group of it concerns."""
+        self._own = own
+        self._guests = {guest.address: guest for guest in security.guests}
+        self._groups = {group.name: group for group in security.groups}
+        self._provider = security.provider
+
+    def refuses(self, connection: Connection) -> bool:
+        if connection.related:
+            return False
+        receiver, sender = self._guests.get(connection.answered_by), self._guests.get(connection.source)
+        if receiver is not None and not self._lets_in(receiver, connection):
+            return True
+        return sender is not None and connection.answered_by not in self._own and not self._lets_out(sender, connection)
+
+    def _lets_in(self, guest: Guest, connection: Connection) -> bool:
+        source = connection.source
+        if any(self._covers(rule, connection, source) for rule in self._provider):
+            return False
+        if source == guest.dhcp_server and connection.protocol == "udp" and connection.answered_port == 68:
+            return True
+        if guest.open_to is not None and _within(source, guest.open_to):
+            return True
+        return any(
+            self._covers(rule, connection, source) for name in guest.groups for rule in self._groups[name].ingress
+        )
+
+    def _lets_out(self, guest: Guest, connection: Connection) -> bool:
+        rules = [rule for name in guest.groups for rule in self._groups[name].egress]
+        return not rules or any(self._covers(rule, connection, connection.answered_by) for rule in rules)
+
+    def _covers(self, rule: Traffic, connection: Connection, other: str) -> bool:
+        """The kind of an ICMP message is not known of a connection: it counts as the right one."""
+        if rule.protocol is not None and rule.protocol != connection.protocol:
+            return False
+        if rule.ports is not None and not rule.ports[0] <= connection.answered_port <= rule.ports[1]:
+            return False
+        if rule.cidr is not None and not _within(other, rule.cidr):
+            return False
+        return rule.group is None or other in self._groups[rule.group].members
+
+
+def _within(address: str, cidr: str) -> bool:
+    return addressing.number(address) in addressing.known_network(cidr)

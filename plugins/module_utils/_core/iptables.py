@@ -11,6 +11,9 @@ nova kept the rules of all floating IPs in one chain after the other; here they 
 so that a new flow does not pay for all of them (`rule_tree`). By destination, below `float-to`: what leads to a guest.
 By source, below `float-from`: what gives a guest's packets its floating IP.
 
+Security groups are chains that all their members' chains go through, and sets of their members' addresses: neither an
+instance nor a member more makes more rules of a group.
+
 A *hook* is a built-in chain in which jumps to our chains stand at the top. A *shared* chain belongs to all
 programs of nova: what jumps to another one of them stays in it.
 
@@ -22,12 +25,14 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import hashlib
 import re
 import shlex
 import typing as t
 
-from . import addressing, rule_tree
+from . import addressing, guest_rules, rule_tree
 from .connections import Ways
+from .guest_rules import Guest, Traffic
 from .naming import CHAIN_PREFIX
 from .packet_filter import METADATA_ADDRESS, METADATA_PORT, FloatingIp, Hairpin, Intent, PortForward
 from .rule_tree import Branch
@@ -72,7 +77,11 @@ def render(meaning: Intent, family: str, checksum: bool = True) -> dict[str, Wan
     """
     if meaning.empty:
         return {table: Wanted() for table in (TABLES if family == "ipv4" else TABLES[:1])}
-    tables = {"filter": _filter(meaning if family == "ipv4" else dataclasses.replace(meaning, metadata=None))}
+    tables = {
+        "filter": _filter(
+            meaning if family == "ipv4" else dataclasses.replace(meaning, metadata=None, security=guest_rules.NONE)
+        )
+    }
     if family == "ipv4":
         tables["nat"] = _nat(meaning)
         tables["mangle"] = _mangle(meaning if checksum else Intent())
@@ -92,10 +101,12 @@ def _filter(meaning: Intent) -> Wanted:
         for protocol in ("udp", "tcp")
     ]
     services += _metadata_input(meaning)
+    groups = _security_groups(meaning.security)
     return Wanted(
         chains={
             FILTER_TOP: [_jump(wrapped("local"))],
-            wrapped("local"): [],
+            wrapped("local"): [_jump(wrapped(name)) for name in ("egress", "ingress") if wrapped(name) in groups],
+            **groups,
             wrapped("INPUT"): services,
             wrapped("FORWARD"): forward,
             wrapped("OUTPUT"): [],
@@ -106,6 +117,78 @@ def _filter(meaning: Intent) -> Wanted:
             "OUTPUT": [FILTER_TOP, wrapped("OUTPUT")],
         },
     )
+
+
+def group_chain(name: str) -> str:
+    """The chain of a group's rules, and the set of its members: its name may be longer than theirs can be."""
+    return wrapped(f"sg-{hashlib.sha256(name.encode()).hexdigest()[:12]}")
+
+
+def sets(meaning: Intent) -> dict[str, frozenset[str]]:
+    """The sets of addresses that the rules refer to."""
+    rules = [rule for group in meaning.security.groups for rule in (*group.ingress, *group.egress)]
+    named = {rule.group for rule in rules if rule.group is not None} if meaning.security.guests else set()
+    return {group_chain(group.name): group.members for group in meaning.security.groups if group.name in named}
+
+
+def _security_groups(security: guest_rules.Section) -> dict[str, list[str]]:
+    """Trees of the guests by their addresses, and the chains of guests and groups."""
+    if not security.guests:
+        return {}
+    by_name = {group.name: group for group in security.groups}
+    chains = {wrapped("sg-fallback"): ["-j DROP"]}
+    if security.provider:
+        chains[wrapped("provider")] = [_traffic(rule, "s", "DROP") for rule in security.provider]
+    into, out = [], []
+    for guest in security.guests:
+        number = addressing.number(guest.address)
+        chain = wrapped(f"inst-{number:08x}")
+        chains[chain] = _into(guest, bool(security.provider))
+        into.append(Branch(number, 32, (f"-d {guest.address}/32 -g {chain}",)))
+        allowed = dict.fromkeys(rule for name in guest.groups for rule in by_name[name].egress)
+        if allowed:
+            chain = wrapped(f"egress-{number:08x}")
+            # Whoever the traffic is for may still refuse it: so it only returns.
+            chains[chain] = [
+                "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
+                *(_traffic(rule, "d", "RETURN") for rule in allowed),
+                _jump(wrapped("sg-fallback")),
+            ]
+            out.append(Branch(number, 32, (f"-s {guest.address}/32 -g {chain}",)))
+    for name in dict.fromkeys(name for guest in security.guests for name in guest.groups):
+        chains[group_chain(name)] = [_traffic(rule, "s", "ACCEPT") for rule in by_name[name].ingress]
+    chains.update(rule_tree.grow(wrapped("ingress"), wrapped("in-"), "-d", into))
+    if out:
+        chains.update(rule_tree.grow(wrapped("egress"), wrapped("out-"), "-s", out))
+    return chains
+
+
+def _into(guest: Guest, provider: bool) -> list[str]:
+    """All that a guest is sent, in nova's order but for the provider's rules, which nothing goes before."""
+    rules = [_jump(wrapped("provider"))] if provider else []
+    rules += ["-m conntrack --ctstate INVALID -j DROP", "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"]
+    if guest.dhcp_server is not None:
+        rules.append(f"-s {guest.dhcp_server}/32 -p udp -m udp --sport 67 --dport 68 -j ACCEPT")
+    if guest.open_to is not None:
+        rules.append(f"-s {guest.open_to} -j ACCEPT")
+    return [*rules, *(_jump(group_chain(name)) for name in guest.groups), _jump(wrapped("sg-fallback"))]
+
+
+def _traffic(rule: Traffic, side: str, verdict: str) -> str:
+    """`side` is s or d: where the others are."""
+    words = []
+    if rule.cidr is not None:
+        words.append(f"-{side} {rule.cidr}")
+    if rule.protocol is not None:
+        words.append(f"-p {rule.protocol}")
+    if rule.ports is not None:
+        first, last = rule.ports
+        words.append(f"-m {rule.protocol} --dport {first if first == last else f'{first}:{last}'}")
+    if rule.icmp_type is not None:
+        words.append(f"-m icmp --icmp-type {rule.icmp_type}" + ("" if rule.icmp_code is None else f"/{rule.icmp_code}"))
+    if rule.group is not None:
+        words.append(f"-m set --match-set {group_chain(rule.group)} {'src' if side == 's' else 'dst'}")
+    return " ".join([*words, f"-j {verdict}"])
 
 
 def _nat(meaning: Intent) -> Wanted:
@@ -437,6 +520,12 @@ def ways(changes: t.Iterable[Change], after: bool) -> Ways:
     return Ways(frozenset(to_guests), frozenset(from_guests))
 
 
+def guards_differ(changes: t.Iterable[Change]) -> bool:
+    """Whether anything differs that says what guests let in and out."""
+    guards = tuple(map(wrapped, ("inst-", "egress", "sg-", "provider")))
+    return any(chain.startswith(guards) for change in changes if change.table == "filter" for chain in change.after)
+
+
 def _has_ways(chain: str) -> bool:
     return chain.startswith(tuple(map(wrapped, (_TO, _FROM, "to-", "from"))))
 
@@ -490,6 +579,7 @@ _PURPOSES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"-o (\S+) -p udp -m udp --dport 68 -j CHECKSUM --checksum-fill", "", "DHCP checksums"),
     )
 )
+_GUEST_CHAIN = re.compile(wrapped(r"(?:inst|egress)-([0-9a-f]{8})\Z"))
 _TO_GUEST = re.compile(r"-d (\S+)/32 -j DNAT --to-destination (\S+)\Z")
 _FROM_GUEST = re.compile(r"-s (\S+)/32 -j SNAT --to-source (\S+)\Z")
 
@@ -503,12 +593,23 @@ def _explain(rule: str, chain: str) -> tuple[str, str, str] | None:
         way = _FROM_GUEST.match(rule)
         if way:
             return f"floating IP {way[2]}", "", f"the way from {way[1]}"
+    guest = _GUEST_CHAIN.match(chain)
+    if guest:
+        return f"guest {addressing.text(int(guest[1], 16))}", "", f"'{rule}'"
+    if chain.startswith(wrapped("sg-")):
+        return "", chain, f"'{rule}'"
     for pattern, subject, purpose in _PURPOSES:
         found = pattern.match(rule)
         if found:
             words = found.groups()
             return subject.format(None, *words), words[0] if words else "", purpose.format(None, *words)
     return None
+
+
+def labels(meaning: Intent) -> dict[str, str]:
+    """The words for what rules serve: the networks', and those of security groups by their chains."""
+    groups = {group_chain(group.name): f"security group {group.name}" for group in meaning.security.groups}
+    return {**meaning.labels, **groups, wrapped("sg-fallback"): "security groups"}
 
 
 def actions(changes: t.Sequence[Change], family: str, labels: t.Mapping[str, str]) -> list[str]:
@@ -565,7 +666,9 @@ def _rule_actions(
 
 def _subject(key: str, labels: t.Mapping[str, str]) -> str:
     if key in labels:
-        return f"network {labels[key]}"
+        return labels[key] if key.startswith(CHAIN_PREFIX) else f"network {labels[key]}"
+    if key.startswith(CHAIN_PREFIX):
+        return "a security group that is not in the plan"
     return f"{'range' if '/' in key else 'bridge'} {key}, which is not in the plan"
 
 

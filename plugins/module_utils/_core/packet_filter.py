@@ -19,7 +19,7 @@ import ipaddress
 import re
 import typing as t
 
-from . import addressing, naming
+from . import addressing, guest_rules, naming
 from .errors import InputError
 from .fields import Fields, items
 
@@ -99,6 +99,7 @@ class Section:
     port_forwards: tuple[PortForward, ...] = ()
     hairpins: tuple[Hairpin, ...] = ()
     metadata: Metadata | None = None
+    security: guest_rules.Section = guest_rules.NONE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +148,7 @@ class Intent:
     #: take the short way, and whoever asked would not know it.
     hairpins: tuple[Hairpin, ...] = ()
     metadata: Metadata | None = None
+    security: guest_rules.Section = guest_rules.NONE
     #: What comes in here came from outside.
     public_interface: str | None = None
     #: Label of the network, or networks, behind a bridge or a range: for messages alone.
@@ -155,7 +157,7 @@ class Intent:
     @property
     def empty(self) -> bool:
         """No network: nothing of ours has a place on the host."""
-        return not self.forwarding and not self.floating_ips
+        return not (self.forwarding or self.floating_ips or self.security.guests)
 
 
 def parse(section: object) -> Section:
@@ -178,6 +180,7 @@ def parse(section: object) -> Section:
     metadata = fields.raw("metadata")
     if metadata is not None:
         metadata = _metadata(metadata, fields.where("metadata"))
+    security = guest_rules.parse(fields)
     fields.done()
     _refuse_divided_bridges(networks)
     if public is None and source != "":
@@ -192,6 +195,7 @@ def parse(section: object) -> Section:
         port_forwards=forwards,
         hairpins=tuple(homes.used),
         metadata=metadata,
+        security=security,
     )
 
 
@@ -226,6 +230,7 @@ def intent(section: Section, own_address: str | None = None) -> Intent:
         port_forwards=section.port_forwards,
         hairpins=section.hairpins,
         metadata=section.metadata,
+        security=section.security,
         public_interface=section.public_interface,
         labels={key: ", ".join(_unique(names)) for key, names in labels.items()},
     )
@@ -405,9 +410,6 @@ def _floating_ips(entries: list[tuple[str, t.Any]], homes: _Homes, public: str |
     return tuple(found.values())
 
 
-_PORTS = re.compile(r"(\d{1,5})(?::(\d{1,5}))?\Z")
-
-
 def _port_forwards(entries: list[tuple[str, t.Any]], homes: _Homes) -> tuple[PortForward, ...]:
     found: list[PortForward] = []
     for path, value in entries:
@@ -416,7 +418,7 @@ def _port_forwards(entries: list[tuple[str, t.Any]], homes: _Homes) -> tuple[Por
         protocol = fields.text("protocol")
         if protocol not in ("tcp", "udp"):
             raise InputError(f"{path}.protocol: {protocol!r} has no ports to forward; give 'tcp' or 'udp'")
-        first, last = _ports(fields.required("ports"), f"{path}.ports")
+        first, last = guest_rules.ports(fields.required("ports"), f"{path}.ports")
         fixed = _host_address(fields, "fixed_address")
         to_first = fields.integer("fixed_port", first, 1, 65535)
         if to_first + last - first > 65535:
@@ -429,14 +431,6 @@ def _port_forwards(entries: list[tuple[str, t.Any]], homes: _Homes) -> tuple[Por
         found.append(PortForward(address, protocol, first, last, fixed, to_first))
     _refuse_shared_ports(found)
     return tuple(found)
-
-
-def _ports(value: object, path: str) -> tuple[int, int]:
-    match = _PORTS.match(str(value)) if isinstance(value, (str, int)) and not isinstance(value, bool) else None
-    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not 1 <= first <= last <= 65535:
-        raise InputError(f"{path}: {value!r} is neither a port such as '80' nor a range such as '8000:8010'")
-    return first, last
 
 
 def _refuse_shared_ports(forwards: list[PortForward]) -> None:

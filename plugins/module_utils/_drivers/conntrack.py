@@ -24,7 +24,9 @@ _GENERIC = struct.Struct("!BBH")
 _PORT = struct.Struct("!H")
 #: Nested attributes, and those in network order, say so in their type.
 _KIND = 0x3FFF
-_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_ID, _CTA_ZONE = 1, 2, 12, 18
+_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_STATUS, _CTA_ID, _CTA_ZONE = 1, 2, 3, 12, 18
+_STATUS = struct.Struct("!I")
+_EXPECTED = 1
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
 _CTA_IP_V4_SRC, _CTA_IP_V4_DST = 1, 2
 _CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
@@ -66,7 +68,11 @@ def _read(kernel: socket.socket) -> t.Iterator[tuple[Connection, bytes]]:
                 protocol, source, destination, _from, port = _tuple(buffer, at[_CTA_TUPLE_ORIG])
                 _same, answers, answered, answer_port, _to = _tuple(buffer, at[_CTA_TUPLE_REPLY])
                 key = b"".join(_whole(buffer, at[kind]) for kind in (_CTA_TUPLE_ORIG, _CTA_ID, _CTA_ZONE) if kind in at)
-                yield Connection(protocol, source, destination, port, answers, answer_port, answered), key
+                related = _CTA_STATUS in at and _STATUS.unpack_from(buffer, at[_CTA_STATUS] + 4)[0] & _EXPECTED
+                yield (
+                    Connection(protocol, source, destination, port, answers, answer_port, answered, bool(related)),
+                    key,
+                )
             position += (length + 3) & ~3
 
 
