@@ -36,6 +36,9 @@ options:
     default: false
 notes:
   - Needs no library on the host.
+seealso:
+  - module: tenantnet.nova.packet_filter
+    description: Binds and unbinds in step with its rules.
 """
 
 EXAMPLES = r"""

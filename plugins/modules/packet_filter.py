@@ -42,7 +42,8 @@ options:
         may have the C(interface) that leads outwards (else that is C(public_interface)) and C(bridge) and
         C(fixed_cidr) of the guest's network (else the one of C(networks) that holds the fixed address). The guest is
         reached by the address from outside, from its own and other networks, from the host and from itself, and
-        leaves by the interface with it. That the host has the address is not this module's business.
+        leaves by the interface with it. The host has to have the
+        address, see O(floating_addresses).
       - C(port_forwards) lists single ports of an C(address) that lead to a guest. Each has a C(protocol), V(tcp) or
         V(udp), C(ports), such as V(80) or V(8000:8010), a C(fixed_address) in one of C(networks), and may have
         C(fixed_port), where the first port leads.
@@ -60,6 +61,13 @@ options:
         C(icmp_code) and the C(cidr) that it comes from.
     type: dict
     required: true
+  floating_addresses:
+    description:
+      - The section C(floating_addresses) of the host plan, as M(tenantnet.nova.floating_addresses) takes it. Left
+        out, this module binds nothing.
+      - What goes is unbound before its rules go, and what comes is bound after its rules have come, so that nobody
+        reaches the host itself by an address of a guest.
+    type: dict
   backend:
     description:
       - Program that holds the rules.
@@ -95,6 +103,7 @@ EXAMPLES = r"""
 - name: Hold the packet filter of this host's networks
   tenantnet.nova.packet_filter:
     plan: "{{ host_plan.packet_filter }}"
+    floating_addresses: "{{ host_plan.floating_addresses }}"
 
 - name: One network that reaches the outside with the address 192.0.2.10
   tenantnet.nova.packet_filter:
@@ -195,7 +204,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables, routing
 
 BACKENDS = {"iptables": iptables.apply}
 
@@ -204,6 +213,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "plan": {"type": "dict", "required": True},
+            "floating_addresses": {"type": "dict"},
             "backend": {"type": "str", "choices": ["iptables"], "default": "iptables"},
             "wait": {"type": "int", "default": 20},
         },
@@ -213,8 +223,10 @@ def main() -> None:
     def work() -> dict[str, t.Any]:
         if module.params["wait"] < 0:
             raise InputError(f"wait: {module.params['wait']} is negative; give a number of seconds, or 0")
-        result = BACKENDS[module.params["backend"]](
+        result = routing.apply(
+            BACKENDS[module.params["backend"]],
             module.params["plan"],
+            module.params["floating_addresses"],
             check=module.check_mode,
             diff=module._diff,
             wait=module.params["wait"],

@@ -15,6 +15,8 @@ import sys
 
 import pytest
 from a_router import namespace, run
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import floating_addresses, routing
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables as driver
 
 SERVE = """
@@ -378,6 +380,38 @@ def established():
         " ".join(word for word in line.split()[3:] if not word.startswith(("[", "mark=", "use=")))
         for line in run("conntrack", "-L", "-o", "id", "-p", "udp").splitlines()
     ]
+
+
+def test_addresses_are_bound_while_rules_lead_them_on(site, variant, monkeypatch):
+    """Whatever is seen on the way, an address that is bound has its rule."""
+    monkeypatch.setattr(floating_addresses, "LOCK_FILE", str(variant.folder / "run" / "floating.lock"))
+    seen = variant.folder / "seen"
+    look = (
+        f"echo $(ip -4 addr show dev eth2 | grep -c :nova) "
+        f"$({variant.real['iptables-save']} -t nat | grep -c 'DNAT --to-destination 10[.]') >>{seen}"
+    )
+    variant.wrap("iptables-restore", before=look)
+
+    def both(*ips, check=False):
+        addresses = [{"address": entry["address"], "interface": "eth2"} for entry in ips]
+        plan = {**PLAN, "floating_ips": list(ips)}
+        return routing.apply(driver.apply, plan, {"addresses": addresses}, check=check, diff=False, wait=5)
+
+    both()
+    seen.unlink()
+    predicted = both(FLOATING, check=True)
+    assert predicted["actions"][-1] == "bind 192.0.2.103 to eth2"
+    assert both(FLOATING) == predicted
+    assert seen.read_text() == "0 0\n"
+    assert site.sees("outside", "192.0.2.103") == "b:4000 sees 192.0.2.9"
+    assert not both(FLOATING)["changed"]
+    seen.unlink()
+    with pytest.raises(InputError):
+        both({**FLOATING, "fixed_address": "10.9.9.9", "address": "192.0.2.104"})
+    assert site.sees("outside", "192.0.2.103") == "b:4000 sees 192.0.2.9"
+    assert both()["actions"][-1] == "unbind 192.0.2.103 from eth2"
+    assert seen.read_text() == "0 1\n"
+    assert site.sees("outside", "192.0.2.103") == "no answer"
 
 
 # -- security groups

@@ -21,6 +21,11 @@ _KIND = "hash:ip family inet"
 _MOST = 1 << 20
 
 
+def any_ours(names: str) -> bool:
+    """Whether one of the sets, each on a line, is ours."""
+    return any(name.startswith(CHAIN_PREFIX + "-") for name in names.split())
+
+
 def parse_save(text: str) -> dict[str, frozenset[str]]:
     """Our sets in what `ipset save` printed."""
     found: dict[str, list[str]] = {}

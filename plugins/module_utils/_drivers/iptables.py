@@ -297,8 +297,11 @@ def _compare_sets(run: _Run) -> ipset.Difference:
         if want:
             run.warn("ipset is not installed; the prediction is that of a host without any sets")
         return ipset.compare({}, want)
+    # Other people's sets may be long: these are read only where some of ours are, or have to be.
+    if not want and not ipset.any_ours(_call("ipset", "list", "-name").output):
+        return ipset.compare({}, want)
     done = _call("ipset", "save")
-    if done.status and want:
+    if done.status:
         raise HostError(f"cannot read the sets of addresses: ipset save failed: {_last_line(done.errors)}")
     return ipset.compare(ipset.parse_save(done.output), want)
 
