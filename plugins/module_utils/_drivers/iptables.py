@@ -230,7 +230,7 @@ def _end_connections(run: _Run, families: list[_Family], sets: ipset.Difference)
     itself: it is ended, and nothing else.
     """
     changes = [change for family in families if family.name == "ipv4" for change in family.changes]
-    verdict = Verdict(run.meaning, core.ways(changes, after=False), core.ways(changes, after=True))
+    verdict = Verdict(run.meaning, *core.ways(changes))
     judges = [verdict.ends] if verdict.needed else []
     if run.meaning.security.guests and (sets or core.guards_differ(changes)):
         own = {place.address for place in floating_addresses.read().places}

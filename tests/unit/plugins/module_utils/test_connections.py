@@ -46,7 +46,7 @@ def verdict(before, after):
     wanted = iptables.render(before, "ipv4")
     have = {name: iptables.Table(dict(table.chains)) for name, table in wanted.items()}
     changes = iptables.compare(have, iptables.render(after, "ipv4"))
-    return Verdict(after, iptables.ways(changes, after=False), iptables.ways(changes, after=True))
+    return Verdict(after, *iptables.ways(changes))
 
 
 def to(address, port, fixed, fixed_port=None, protocol="tcp"):
@@ -103,7 +103,6 @@ def test_a_tree_that_divides_changes_no_way():
     have = {name: iptables.Table(dict(table.chains)) for name, table in wanted.items()}
     changes = iptables.compare(have, iptables.render(after, "ipv4"))
     assert sum(len(change.after) for change in changes) > 4
-    assert iptables.ways(changes, after=False) == Ways()
-    assert iptables.ways(changes, after=True) == Ways(
-        frozenset({("203.0.113.34", "10.0.0.34")}), frozenset({("203.0.113.34", "10.0.0.34")})
-    )
+    gone, come = iptables.ways(changes)
+    pair = frozenset({("203.0.113.34", "10.0.0.34")})
+    assert (gone, come) == (Ways(), Ways(pair, pair))
