@@ -24,6 +24,9 @@ PATH = "floating_addresses"
 #: The end of the label of an address of ours. A label begins with the interface's name, as far as that fits.
 MARK = ":nova"
 
+#: So often neighbours are told of an address at most.
+GREATEST_SEND_ARP = 100
+
 _LONGEST_LABEL = naming.INTERFACE_NAME_MAX
 
 
@@ -100,7 +103,7 @@ def parse(section: object) -> Section:
                 "an address belongs on one interface"
             )
         places[place.address] = place
-    send_arp = fields.integer("send_arp", 0, 0, 100)
+    send_arp = fields.integer("send_arp", 0, 0, GREATEST_SEND_ARP)
     fields.done()
     return Section(tuple(places.values()), send_arp)
 
