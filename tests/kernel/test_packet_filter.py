@@ -216,6 +216,7 @@ def plans(draw):
         plan["floating_ips"] = [
             {"address": address, "fixed_address": draw(fixed), "interface": draw(st.none() | _interfaces)}
             for address in draw(st.lists(_public, max_size=80, unique=True))
+            if address != plan["routing_source_ip"]  # that is refused
         ]
         plan["port_forwards"] = [
             {
