@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Makes the packet filter of a host hold nova's chains with the rules of all networks that the host carries.
     These are outgoing SNAT, traffic that keeps its address, forwarding of the bridges, DHCP and DNS of the
-    guests, and DHCP checksums.
+    guests, DHCP checksums, floating IPs, forwarded ports, the way to the metadata service, and security groups.
   - Reads the tables once for each address family, compares, and loads what differs in one step for each family.
   - The jumps from the built-in chains to nova's chains stay at the top of these, whatever other programs insert.
   - Chains whose name begins with C(nova-network-), and the chains C(nova-filter-top) and
@@ -38,8 +38,36 @@ options:
       - C(dmz_cidr) lists IPv4 ranges towards which guests keep their own address.
       - C(force_snat_range) lists IPv4 ranges towards which guests of networks without C(snat) are translated all
         the same.
+      - C(floating_ips) lists addresses that lead to a guest each. Each has an C(address) and a C(fixed_address), and
+        may have the C(interface) that leads outwards (else that is C(public_interface)) and C(bridge) and
+        C(fixed_cidr) of the guest's network (else the one of C(networks) that holds the fixed address). The guest is
+        reached by the address from outside, from its own and other networks, from the host and from itself, and
+        leaves by the interface with it. The host has to have the
+        address, see O(floating_addresses).
+      - C(port_forwards) lists single ports of an C(address) that lead to a guest. Each has a C(protocol), V(tcp) or
+        V(udp), C(ports), such as V(80) or V(8000:8010), a C(fixed_address) in one of C(networks), and may have
+        C(fixed_port), where the first port leads.
+      - C(metadata) says where guests are led that ask 169.254.169.254, port 80. It has a C(host), null for this one,
+        and a C(port). The service sees the address of the guest.
+      - C(instances) lists the addresses of this host's guests that security groups guard. Each has its C(address), the
+        C(cidr) of its network, its C(security_groups) by name, and may have the C(dhcp_server) that gives it its
+        address. It gets answers, what its DHCP server sends and what a rule of one of its groups allows.
+      - C(security_groups) lists groups, each with its C(name), the addresses of its C(members) on all hosts, and
+        C(rules). A rule has a C(direction), V(ingress) or V(egress), and may have a C(protocol), V(tcp), V(udp) or
+        V(icmp), C(ports), such as V(80) or V(8000:8010), C(icmp_type) and C(icmp_code), and either a C(cidr) or a
+        C(group) of the others. A guest may send anything, unless a group of it has egress rules.
+      - C(allow_same_net_traffic) lets guests of one network reach each other without a rule. False by default.
+      - C(provider_rules) lists what no guest gets, whatever its groups allow, by C(protocol), C(ports), C(icmp_type),
+        C(icmp_code) and the C(cidr) that it comes from.
     type: dict
     required: true
+  floating_addresses:
+    description:
+      - The section C(floating_addresses) of the host plan, as M(tenantnet.nova.floating_addresses) takes it. Left
+        out, this module binds nothing.
+      - What goes is unbound before its rules go, and what comes is bound after its rules have come, so that nobody
+        reaches the host itself by an address of a guest.
+    type: dict
   backend:
     description:
       - Program that holds the rules.
@@ -52,12 +80,22 @@ options:
     type: int
     default: 20
 notes:
-  - Connections that are established are not disturbed. When rules change, packets meet either all old or all new
-    rules of one table.
+  - Connections that are established are not disturbed. The exception is what a floating IP or a forwarded port led to a
+    guest, or a guest outwards, that is no longer led so, and what a security group no longer allows. It is ended, for
+    the kernel would go on with it.
+  - Security groups concern IPv4. Between guests of one bridge they hold where C(net.bridge.bridge-nf-call-iptables) is
+    on. A group that a rule names is a set, for which the program C(ipset) is needed. Sets whose name begins with
+    C(nova-network-) belong to this module.
+  - When rules change, packets meet either all old or all new rules of one table.
   - Counters of a chain start anew when rules of that chain change. All others keep counting. The C(legacy) variant of
     iptables itself also sets the counters of policies to zero with every change.
   - Works with both variants of iptables, C(nft) and C(legacy), whichever the host has selected. It warns when the
     tables of the other one hold chains of nova.
+  - The rules of floating IPs and forwarded ports are in trees of chains below C(nova-network-float-to) and
+    C(nova-network-float-from), so that a new connection costs the same with one of them as with ten thousand, and one
+    more changes only the chain that it belongs to.
+  - Where C(net.bridge.bridge-nf-call-iptables) is on, a guest is reached by a floating IP from the port of the bridge
+    that it is itself behind only if that port is in hairpin mode.
   - The IPv6 part is left out on a host whose kernel has no IPv6.
 """
 
@@ -65,6 +103,7 @@ EXAMPLES = r"""
 - name: Hold the packet filter of this host's networks
   tenantnet.nova.packet_filter:
     plan: "{{ host_plan.packet_filter }}"
+    floating_addresses: "{{ host_plan.floating_addresses }}"
 
 - name: One network that reaches the outside with the address 192.0.2.10
   tenantnet.nova.packet_filter:
@@ -80,6 +119,61 @@ EXAMPLES = r"""
           gateway: true
           dhcp: true
           snat: true
+
+- name: A guest with a floating IP, another one with two ports of an address, and the metadata service of this host
+  tenantnet.nova.packet_filter:
+    plan:
+      public_interface: eth2
+      routing_source_ip: 192.0.2.10
+      networks:
+        - label: blue
+          bridge: br100
+          cidr: 10.0.0.0/24
+          gateway: true
+          dhcp: true
+          snat: true
+      floating_ips:
+        - address: 203.0.113.7
+          fixed_address: 10.0.0.3
+      port_forwards:
+        - address: 203.0.113.8
+          protocol: tcp
+          ports: "80"
+          fixed_address: 10.0.0.4
+          fixed_port: 8080
+        - address: 203.0.113.8
+          protocol: udp
+          ports: "8000:8010"
+          fixed_address: 10.0.0.5
+      metadata:
+        host: null
+        port: 8775
+
+- name: A web server that anybody reaches, and a database that only web servers reach
+  tenantnet.nova.packet_filter:
+    plan:
+      networks: []
+      instances:
+        - address: 10.0.0.3
+          cidr: 10.0.0.0/24
+          dhcp_server: 10.0.0.1
+          security_groups: [web]
+        - address: 10.0.0.4
+          cidr: 10.0.0.0/24
+          dhcp_server: 10.0.0.1
+          security_groups: [database]
+      security_groups:
+        - name: web
+          members: [10.0.0.3, 10.0.1.7]
+          rules:
+            - protocol: tcp
+              ports: "80"
+        - name: database
+          members: [10.0.0.4]
+          rules:
+            - protocol: tcp
+              ports: "5432"
+              group: web
 
 - name: Remove all that this module keeps on the host
   tenantnet.nova.packet_filter:
@@ -110,7 +204,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables, routing
 
 BACKENDS = {"iptables": iptables.apply}
 
@@ -119,6 +213,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "plan": {"type": "dict", "required": True},
+            "floating_addresses": {"type": "dict"},
             "backend": {"type": "str", "choices": ["iptables"], "default": "iptables"},
             "wait": {"type": "int", "default": 20},
         },
@@ -128,8 +223,10 @@ def main() -> None:
     def work() -> dict[str, t.Any]:
         if module.params["wait"] < 0:
             raise InputError(f"wait: {module.params['wait']} is negative; give a number of seconds, or 0")
-        result = BACKENDS[module.params["backend"]](
+        result = routing.apply(
+            BACKENDS[module.params["backend"]],
             module.params["plan"],
+            module.params["floating_addresses"],
             check=module.check_mode,
             diff=module._diff,
             wait=module.params["wait"],

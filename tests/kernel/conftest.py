@@ -5,8 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import sys
 
 import pytest
+
+# The helpers beside the tests are imported by their plain names.
+sys.path.insert(0, os.path.dirname(__file__))
+
+import a_router
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -30,3 +37,16 @@ def netns():
     finally:
         _check(_libc.setns(home, CLONE_NEWNET))
         os.close(home)
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def variant(request, netns, tmp_path, monkeypatch):
+    made = a_router.Variant(request.param, tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin")
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
+    monkeypatch.setattr(iptables, "LOCK_FILE", str(tmp_path / "run" / "packet_filter.lock"))
+    try:
+        made.load("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"this kernel has no iptables-{request.param}: {error.stderr}")
+    return made

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import re
@@ -18,6 +17,7 @@ import threading
 import time
 
 import pytest
+from a_router import neighbour, run
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables as driver
 from hypothesis import HealthCheck, given, settings
@@ -54,74 +54,6 @@ COMMIT
 -A POSTROUTING -o eth9 -j MARK --set-xmark 0x1/0xffffffff
 COMMIT
 """
-
-
-class Variant:
-    """One variant of iptables, called through wrappers that write down each call."""
-
-    def __init__(self, name, folder):
-        self.name = name
-        self.folder = folder
-        self.log = folder / "calls"
-        self.real = {}
-        for prefix in ("iptables", "ip6tables"):
-            for verb in ("save", "restore"):
-                real = shutil.which(f"{prefix}-{name}-{verb}", path="/usr/sbin:/sbin")
-                if real is None:
-                    pytest.skip(f"no {prefix}-{name}-{verb} here")
-                self.real[f"{prefix}-{verb}"] = real
-                self.wrap(f"{prefix}-{verb}")
-
-    def wrap(self, program, before=""):
-        """Make the program that the driver finds: log, do `before`, then become the real one."""
-        path = self.folder / program
-        path.write_text(f'#!/bin/sh\necho "{program} $*" >>{self.log}\n{before}\nexec {self.real[program]} "$@"\n')
-        path.chmod(0o755)
-
-    def calls(self):
-        """The calls since the last time, as the programs' names with --test where given."""
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        self.log.unlink(missing_ok=True)
-        return [line.split()[0] + (" --test" if "--test" in line else "") for line in lines if "--version" not in line]
-
-    def save(self, *options, prefix="iptables"):
-        text = run(self.real[f"{prefix}-save"], *options)
-        tables, lines = [], []
-        for line in text.splitlines():
-            if line.startswith("*"):
-                lines = [line]
-                tables.append(lines)
-            elif not line.startswith("#"):
-                lines.append(line)
-        return "\n".join("\n".join(lines) for lines in sorted(tables))
-
-    def load(self, text, prefix="iptables"):
-        run(self.real[f"{prefix}-restore"], "--noflush", text=text)
-
-    def ours(self):
-        return [
-            line
-            for prefix in ("iptables", "ip6tables")
-            for line in re.findall(r".*nova-(?:network-|filter-top|postrouting-bottom).*", self.save(prefix=prefix))
-            if "comment" not in line
-        ]
-
-
-def run(*command, text=""):
-    return subprocess.run(command, input=text, check=True, capture_output=True, text=True).stdout
-
-
-@pytest.fixture(params=["nft", "legacy"])
-def variant(request, netns, tmp_path, monkeypatch):
-    made = Variant(request.param, tmp_path)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin")
-    monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
-    monkeypatch.setattr(driver, "LOCK_FILE", str(tmp_path / "run" / "packet_filter.lock"))
-    try:
-        made.load("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n")
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"this kernel has no iptables-{request.param}: {error.stderr}")
-    return made
 
 
 def apply(plan=PLAN, **options):
@@ -216,6 +148,36 @@ _ranges = st.builds(
     st.integers(0, 2**32 - 1),
     st.integers(0, 32),
 )
+# Close together, so that chains are full, and far apart, so that they divide early.
+_public = st.builds(
+    lambda high, low: f"{high}.{low}", st.sampled_from(["203.0.113", "203.0.114", "198.51.100"]), st.integers(0, 255)
+)
+#: First port and how many more; none overlaps another.
+_port_ranges = st.lists(
+    st.tuples(st.sampled_from([1, 80, 8000, 65000, 65535]), st.integers(0, 600)).map(
+        lambda pair: (pair[0], min(pair[1], {1: 78, 80: 600}.get(pair[0], 65535 - pair[0])))
+    ),
+    max_size=4,
+    unique_by=lambda pair: pair[0],
+)
+_limits = {"cidr": st.sampled_from(["10.0.0.0/8", "192.0.2.7/32", "0.0.0.0/0"])}
+_a_port = st.integers(1, 65535).map(str) | st.sampled_from(["1:65535", "80:81", "1024:65535", "1:1"])
+_traffic = st.one_of(
+    st.fixed_dictionaries({}, optional=_limits),
+    st.fixed_dictionaries({"protocol": st.sampled_from(["tcp", "udp"])}, optional={**_limits, "ports": _a_port}),
+    st.fixed_dictionaries({"protocol": st.just("icmp")}, optional=_limits),
+    st.fixed_dictionaries(
+        {"protocol": st.just("icmp"), "icmp_type": st.integers(0, 254)},
+        optional={**_limits, "icmp_code": st.integers(0, 255)},
+    ),
+)
+_rules = st.builds(
+    lambda traffic, direction: {**traffic, "direction": direction}, _traffic, st.sampled_from(["ingress", "egress"])
+)
+
+
+def _of_group(rule, group):
+    return {**rule, "cidr": None, "group": group}
 
 
 @st.composite
@@ -236,13 +198,61 @@ def plans(draw):
                 "snat": draw(st.booleans()),
             }
         )
-    return {
+    plan = {
         "public_interface": draw(_interfaces),
         "routing_source_ip": draw(st.sampled_from(["", "192.0.2.1", "203.0.113.255"])),
         "dmz_cidr": draw(st.lists(_ranges, max_size=3)),
         "force_snat_range": draw(st.lists(_ranges, max_size=3)),
         "networks": networks,
     }
+    if networks:
+        fixed = st.sampled_from(networks).map(lambda network: network["cidr"].partition("/")[0])
+        plan["metadata"] = draw(
+            st.none()
+            | st.fixed_dictionaries(
+                {"host": st.sampled_from([None, "192.0.2.50", "10.0.0.0"]), "port": st.integers(1, 65535)}
+            )
+        )
+        plan["floating_ips"] = [
+            {"address": address, "fixed_address": draw(fixed), "interface": draw(st.none() | _interfaces)}
+            for address in draw(st.lists(_public, max_size=80, unique=True))
+            if address != plan["routing_source_ip"]  # that is refused
+        ]
+        plan["port_forwards"] = [
+            {
+                "address": draw(_public),
+                "protocol": draw(st.sampled_from(["tcp", "udp"])),
+                "ports": f"{first}:{first + size}",
+                "fixed_address": draw(fixed),
+                "fixed_port": draw(st.none() | st.integers(1, 65535 - size)),
+            }
+            for first, size in draw(_port_ranges)
+        ]
+        names = draw(st.lists(st.sampled_from(["acme/default", "acme/web", "über", "a b"]), unique=True))
+        plan["security_groups"] = [
+            {
+                "name": name,
+                "members": draw(st.lists(_public, max_size=4)),
+                "rules": draw(st.lists(_rules | st.builds(_of_group, _rules, st.sampled_from(names)), max_size=4)),
+            }
+            for name in names
+        ]
+        plan["instances"] = [
+            {
+                "address": address,
+                "cidr": "203.0.0.0/8",
+                "dhcp_server": draw(st.sampled_from([None, "203.0.113.1"])),
+                "security_groups": draw(st.lists(st.sampled_from(names), unique=True)) if names else [],
+            }
+            for address in draw(st.lists(_public.filter(lambda one: one.startswith("203.")), max_size=60, unique=True))
+        ]
+        plan["allow_same_net_traffic"] = draw(st.booleans())
+        plan["provider_rules"] = [
+            rule
+            for rule in draw(st.lists(_traffic, max_size=3))
+            if rule.get("protocol") or rule.get("cidr", "0.0.0.0/0") != "0.0.0.0/0"
+        ]
+    return plan
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -252,6 +262,30 @@ def test_any_plan_loads_and_reads_back_equal(variant, plan):
     predicted = apply(plan, check=True)
     assert apply(plan) == predicted
     assert not apply(plan)["changed"]
+
+
+def floating(count):
+    """A plan with so many floating IPs, close together outside and far apart inside."""
+    network = {**PLAN["networks"][0], "cidr": "10.0.0.0/8"}
+    pairs = ((f"198.18.{number >> 8}.{number & 255}", f"10.{number >> 8}.{number & 255}.9") for number in range(count))
+    ips = [{"address": address, "fixed_address": fixed} for address, fixed in pairs]
+    return {**PLAN, "networks": [network], "floating_ips": ips}
+
+
+def test_one_more_floating_ip_loads_its_own_chains(variant):
+    apply(floating(1000))
+    assert not apply(floating(1000))["changed"]
+    text = variant.folder / "loaded"
+    variant.wrap("iptables-restore", before=f'tee {text} | {variant.real["iptables-restore"]} "$@"; exit $?')
+    variant.calls()
+    result = apply(floating(1001))
+    assert variant.calls() == ["iptables-save", "ip6tables-save", "iptables-restore"]
+    assert result["actions"] == ["floating IP 198.18.3.232: add the way to 10.3.232.9, the way from 10.3.232.9"]
+    assert len(text.read_text().splitlines()) < 60
+    assert not apply(floating(1001))["changed"]
+    apply({**floating(0), "floating_ips": []})
+    assert "float-" not in variant.save().replace("float-snat", "")
+    assert "nova-network-to-" not in variant.save() and "nova-network-from-" not in variant.save()
 
 
 # -- what is not ours
@@ -288,7 +322,28 @@ def test_our_counters_go_on_where_nothing_changes(variant):
     assert re.findall(r"(\[\d+:\d+\]) -A OUTPUT -j nova-filter-top", variant.save("-c")) == counters
 
 
+ROUTED = {
+    **PLAN,
+    "floating_ips": [
+        {"address": f"203.0.113.{number}", "fixed_address": f"10.0.0.{number}"} for number in range(2, 60)
+    ],
+    "port_forwards": [
+        {
+            "address": "203.0.113.99",
+            "protocol": "tcp",
+            "ports": "80:81",
+            "fixed_address": "10.0.0.2",
+            "fixed_port": 8080,
+        }
+    ],
+    "metadata": {"host": None, "port": 8775},
+}
 DRIFT = {
+    "a floating IP lost": "*nat\n-D nova-network-to-cb00710 1\nCOMMIT\n",
+    "a branch lost": "*nat\n-D nova-network-float-from 1\nCOMMIT\n",
+    "a branch flushed": "*nat\n-F nova-network-from-0a00001\nCOMMIT\n",
+    "a branch that leads astray": "*nat\n-R nova-network-float-to 1 -d 203.0.113.0/28 -j ACCEPT\nCOMMIT\n",
+    "metadata cut off": "*nat\n-D nova-network-PREROUTING 1\nCOMMIT\n",
     "a foreign rule above": "*filter\n-I FORWARD -i eth7 -j DROP\nCOMMIT\n",
     "a foreign rule between": "*nat\n-I POSTROUTING 2 -o eth7 -j ACCEPT\nCOMMIT\n",
     "a jump lost": "*filter\n-D INPUT -j nova-network-INPUT\nCOMMIT\n",
@@ -296,7 +351,7 @@ DRIFT = {
     "a rule lost": "*filter\n-D nova-network-INPUT 1\nCOMMIT\n",
     "a rule added": "*filter\n-I nova-network-FORWARD -j DROP\nCOMMIT\n",
     "a chain flushed": "*nat\n-F nova-network-snat\nCOMMIT\n",
-    "a chain gone": "*nat\n-F nova-network-snat\n-X nova-network-float-snat\nCOMMIT\n",
+    "a chain gone": "*nat\n-F nova-network-snat\n-F nova-network-float-snat\n-X nova-network-float-snat\nCOMMIT\n",
     "a chain too many": "*mangle\n:nova-network-old - [0:0]\n-A nova-network-old -j ACCEPT\n"
     "-A nova-network-POSTROUTING -j nova-network-old\n-I PREROUTING -i eth7 -j nova-network-old\nCOMMIT\n",
     "the table flushed": "*filter\n-F\n-X\nCOMMIT\n",
@@ -305,14 +360,14 @@ DRIFT = {
 
 @pytest.mark.parametrize("drift", DRIFT.values(), ids=DRIFT)
 def test_drift_is_foretold_and_repaired(variant, drift):
-    apply()
+    apply(ROUTED)
     good = variant.save()
     variant.load(drift)
     bad = variant.save()
-    predicted = apply(check=True, diff=True)
+    predicted = apply(ROUTED, check=True, diff=True)
     assert predicted["changed"] and predicted["actions"] and variant.save() == bad
-    assert apply(diff=True) == predicted
-    assert not apply()["changed"]
+    assert apply(ROUTED, diff=True) == predicted
+    assert not apply(ROUTED)["changed"]
     assert [line for line in variant.save().splitlines() if "eth7" not in line] == good.splitlines()
     assert ("eth7" in variant.save()) is ("eth7" in drift and "nova-network-old" not in drift)
 
@@ -336,6 +391,62 @@ def test_the_other_variant_holding_our_chains_is_told(variant):
     assert f"iptables-{other}" in warning and "nat nova-network-snat" in warning
     run(program, "--noflush", text="*nat\n-X nova-network-snat\n:harmless - [0:0]\nCOMMIT\n")
     assert apply(check=True)["warnings"] == []
+
+
+def guarded(*members):
+    """A guest that lets in whoever is a member of another group."""
+    rule = {"protocol": "tcp", "ports": "22", "group": "clients"}
+    return {
+        **PLAN,
+        "instances": [{"address": "10.0.0.5", "cidr": "10.0.0.0/24", "security_groups": ["web"]}],
+        "security_groups": [
+            {"name": "web", "members": ["10.0.0.5"], "rules": [rule]},
+            {"name": "clients", "members": list(members), "rules": []},
+        ],
+    }
+
+
+def test_sets_of_members_are_ours_and_nobody_elses(variant):
+    run("ipset", "restore", text="create theirs hash:ip\nadd theirs 192.0.2.1\ncreate nova-networkx hash:net\n")
+    foreign = run("ipset", "save")
+    predicted = apply(guarded("10.0.0.6", "10.0.9.9"), check=True)
+    assert run("ipset", "save") == foreign
+    assert predicted["actions"][-2:] == [
+        "security group clients: add member 10.0.0.6",
+        "security group clients: add member 10.0.9.9",
+    ]
+    assert apply(guarded("10.0.0.6", "10.0.9.9")) == predicted
+    assert not apply(guarded("10.0.9.9", "10.0.0.6"))["changed"]
+    (name,) = set(run("ipset", "list", "-n").split()) - {"theirs", "nova-networkx"}
+
+    # Another member is no change of a rule; drift is seen and repaired.
+    variant.calls()
+    changed = apply(guarded("10.0.0.6", "10.0.0.7"))
+    assert changed["actions"] == [
+        "security group clients: add member 10.0.0.7",
+        "security group clients: remove member 10.0.9.9",
+    ]
+    assert variant.calls() == ["iptables-save", "ip6tables-save"]
+    run("ipset", "flush", name)
+    assert apply(guarded("10.0.0.6", "10.0.0.7"), check=True)["changed"]
+    apply(guarded("10.0.0.6", "10.0.0.7"))
+    assert f"add {name} 10.0.0.6\n" in run("ipset", "save", name)
+
+    apply()
+    assert run("ipset", "save") == foreign
+
+
+def test_without_ipset(variant, monkeypatch):
+    """Only who needs sets needs the program."""
+    find = driver.programs.find
+    monkeypatch.setattr(driver.programs, "find", lambda name: None if name == "ipset" else find(name))
+    before = variant.save()
+    predicted = apply(guarded(), check=True)
+    assert predicted["changed"] and any("ipset is not installed" in warning for warning in predicted["warnings"])
+    with pytest.raises(HostError, match="ipset is not installed.*install the package ipset"):
+        apply(guarded())
+    assert variant.save() == before
+    apply()
 
 
 # -- locks, refusals, and being killed
@@ -520,25 +631,6 @@ def test_own_address_is_the_source_towards_the_outside(variant):
 
 
 # -- packets
-
-
-@contextlib.contextmanager
-def neighbour(link, ours, theirs):
-    """A host in a namespace of its own, at the other end of `link`; yields the way to run a program there."""
-    holder = subprocess.Popen(["unshare", "--net", "sleep", "600"])
-    try:
-        while os.readlink(f"/proc/{holder.pid}/ns/net") == os.readlink("/proc/thread-self/ns/net"):
-            time.sleep(0.01)
-        inside = ["nsenter", "--net", "-t", str(holder.pid)]
-        run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(holder.pid))
-        run("ip", "link", "set", link, "up")
-        if ours:
-            run("ip", "addr", "add", ours, "dev", link)
-        run(*inside, "ip", "-batch", "-", text=f"addr add {theirs} dev eth0\nlink set eth0 up\n")
-        yield inside
-    finally:
-        holder.kill()
-        holder.wait()
 
 
 ECHO = """

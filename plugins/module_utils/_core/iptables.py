@@ -7,6 +7,13 @@
 Everything is compared as text, which converges only because `render` writes what iptables-save prints: matches in
 the tool's order, `-m udp` spelled out, 0.0.0.0/0 left out, the target last.
 
+nova kept the rules of all floating IPs in one chain after the other; here they are trees of chains under nova's names,
+so that a new flow does not pay for all of them (`rule_tree`). By destination, below `float-to`: what leads to a guest.
+By source, below `float-from`: what gives a guest's packets its floating IP.
+
+Security groups are chains that all their members' chains go through, and sets of their members' addresses: neither an
+instance nor a member more makes more rules of a group.
+
 A *hook* is a built-in chain in which jumps to our chains stand at the top. A *shared* chain belongs to all
 programs of nova: what jumps to another one of them stays in it.
 
@@ -16,13 +23,19 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
+import hashlib
 import re
 import shlex
 import typing as t
 
+from . import addressing, guest_rules, rule_tree
+from .connections import Ways
+from .guest_rules import Guest, Traffic
 from .naming import CHAIN_PREFIX
-from .packet_filter import Intent
+from .packet_filter import METADATA_ADDRESS, METADATA_PORT, FloatingIp, Hairpin, Intent, PortForward
+from .rule_tree import Branch
 
 FILTER_TOP = "nova-filter-top"
 POSTROUTING_BOTTOM = "nova-postrouting-bottom"
@@ -31,6 +44,7 @@ SHARED = frozenset((FILTER_TOP, POSTROUTING_BOTTOM))
 FAMILIES = ("ipv4", "ipv6")
 TABLES = ("filter", "nat", "mangle")
 
+_TO, _FROM = "float-to", "float-from"
 _ANYWHERE = "0.0.0.0/0"
 _INCOMPATIBLE = re.compile(r"# Table `(\w+)' is incompatible")
 
@@ -63,7 +77,11 @@ def render(meaning: Intent, family: str, checksum: bool = True) -> dict[str, Wan
     """
     if meaning.empty:
         return {table: Wanted() for table in (TABLES if family == "ipv4" else TABLES[:1])}
-    tables = {"filter": _filter(meaning)}
+    tables = {
+        "filter": _filter(
+            meaning if family == "ipv4" else dataclasses.replace(meaning, metadata=None, security=guest_rules.NONE)
+        )
+    }
     if family == "ipv4":
         tables["nat"] = _nat(meaning)
         tables["mangle"] = _mangle(meaning if checksum else Intent())
@@ -71,7 +89,7 @@ def render(meaning: Intent, family: str, checksum: bool = True) -> dict[str, Wan
 
 
 def _filter(meaning: Intent) -> Wanted:
-    forward = [
+    forward = _metadata_forwarding(meaning) + [
         f"-{side} {entry.bridge} -j {'ACCEPT' if entry.allowed else 'DROP'}"
         for entry in meaning.forwarding
         for side in "io"
@@ -82,10 +100,13 @@ def _filter(meaning: Intent) -> Wanted:
         for port in (67, 53)
         for protocol in ("udp", "tcp")
     ]
+    services += _metadata_input(meaning)
+    groups = _security_groups(meaning.security)
     return Wanted(
         chains={
             FILTER_TOP: [_jump(wrapped("local"))],
-            wrapped("local"): [],
+            wrapped("local"): [_jump(wrapped(name)) for name in ("egress", "ingress") if wrapped(name) in groups],
+            **groups,
             wrapped("INPUT"): services,
             wrapped("FORWARD"): forward,
             wrapped("OUTPUT"): [],
@@ -96,6 +117,78 @@ def _filter(meaning: Intent) -> Wanted:
             "OUTPUT": [FILTER_TOP, wrapped("OUTPUT")],
         },
     )
+
+
+def group_chain(name: str) -> str:
+    """The chain of a group's rules, and the set of its members: its name may be longer than theirs can be."""
+    return wrapped(f"sg-{hashlib.sha256(name.encode()).hexdigest()[:12]}")
+
+
+def sets(meaning: Intent) -> dict[str, frozenset[str]]:
+    """The sets of addresses that the rules refer to."""
+    rules = [rule for group in meaning.security.groups for rule in (*group.ingress, *group.egress)]
+    named = {rule.group for rule in rules if rule.group is not None} if meaning.security.guests else set()
+    return {group_chain(group.name): group.members for group in meaning.security.groups if group.name in named}
+
+
+def _security_groups(security: guest_rules.Section) -> dict[str, list[str]]:
+    """Trees of the guests by their addresses, and the chains of guests and groups."""
+    if not security.guests:
+        return {}
+    by_name = {group.name: group for group in security.groups}
+    chains = {wrapped("sg-fallback"): ["-j DROP"]}
+    if security.provider:
+        chains[wrapped("provider")] = [_traffic(rule, "s", "DROP") for rule in security.provider]
+    into, out = [], []
+    for guest in security.guests:
+        number = addressing.number(guest.address)
+        chain = wrapped(f"inst-{number:08x}")
+        chains[chain] = _into(guest, bool(security.provider))
+        into.append(Branch(number, 32, (f"-d {guest.address}/32 -g {chain}",)))
+        allowed = dict.fromkeys(rule for name in guest.groups for rule in by_name[name].egress)
+        if allowed:
+            chain = wrapped(f"egress-{number:08x}")
+            # Whoever the traffic is for may still refuse it: so it only returns.
+            chains[chain] = [
+                "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
+                *(_traffic(rule, "d", "RETURN") for rule in allowed),
+                _jump(wrapped("sg-fallback")),
+            ]
+            out.append(Branch(number, 32, (f"-s {guest.address}/32 -g {chain}",)))
+    for name in dict.fromkeys(name for guest in security.guests for name in guest.groups):
+        chains[group_chain(name)] = [_traffic(rule, "s", "ACCEPT") for rule in by_name[name].ingress]
+    chains.update(rule_tree.grow(wrapped("ingress"), wrapped("in-"), "-d", into))
+    if out:
+        chains.update(rule_tree.grow(wrapped("egress"), wrapped("out-"), "-s", out))
+    return chains
+
+
+def _into(guest: Guest, provider: bool) -> list[str]:
+    """All that a guest is sent, in nova's order but for the provider's rules, which nothing goes before."""
+    rules = [_jump(wrapped("provider"))] if provider else []
+    rules += ["-m conntrack --ctstate INVALID -j DROP", "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"]
+    if guest.dhcp_server is not None:
+        rules.append(f"-s {guest.dhcp_server}/32 -p udp -m udp --sport 67 --dport 68 -j ACCEPT")
+    if guest.open_to is not None:
+        rules.append(f"-s {guest.open_to} -j ACCEPT")
+    return [*rules, *(_jump(group_chain(name)) for name in guest.groups), _jump(wrapped("sg-fallback"))]
+
+
+def _traffic(rule: Traffic, side: str, verdict: str) -> str:
+    """`side` is s or d: where the others are."""
+    words = []
+    if rule.cidr is not None:
+        words.append(f"-{side} {rule.cidr}")
+    if rule.protocol is not None:
+        words.append(f"-p {rule.protocol}")
+    if rule.ports is not None:
+        first, last = rule.ports
+        words.append(f"-m {rule.protocol} --dport {first if first == last else f'{first}:{last}'}")
+    if rule.icmp_type is not None:
+        words.append(f"-m icmp --icmp-type {rule.icmp_type}" + ("" if rule.icmp_code is None else f"/{rule.icmp_code}"))
+    if rule.group is not None:
+        words.append(f"-m set --match-set {group_chain(rule.group)} {'src' if side == 's' else 'dst'}")
+    return " ".join([*words, f"-j {verdict}"])
 
 
 def _nat(meaning: Intent) -> Wanted:
@@ -110,14 +203,25 @@ def _nat(meaning: Intent) -> Wanted:
         f" -j SNAT --to-source {entry.to}"
         for entry in meaning.translations
     ]
+    inwards, outwards = _towards_guests(meaning), _from_guests(meaning.floating_ips, meaning.public_interface)
+    to_guests = [_jump(chain) for chain in inwards if chain == wrapped(_TO)]
+    roots = {interface: next(iter(chains)) for interface, chains in outwards.items()}
+    # Whoever asks for a floating IP from within is seen by his own one, if he has one. Then the rest of what was
+    # led back to where it came from.
+    postrouting += [f"-m conntrack --ctstate DNAT -j {root}" for root in roots.values()]
+    hairpins = _hairpins(meaning.hairpins)
+    postrouting += hairpins.pop(wrapped("POSTROUTING"))
     return Wanted(
         chains={
-            wrapped("PREROUTING"): [],
-            wrapped("OUTPUT"): [],
+            wrapped("PREROUTING"): _metadata_redirection(meaning) + to_guests,
+            wrapped("OUTPUT"): to_guests,
             wrapped("POSTROUTING"): postrouting,
             POSTROUTING_BOTTOM: [_jump(wrapped("snat"))],
             wrapped("snat"): [_jump(wrapped("float-snat")), *snat],
-            wrapped("float-snat"): [],
+            wrapped("float-snat"): [f"-o {interface} -j {root}" for interface, root in roots.items()],
+            **inwards,
+            **{name: rules for chains in outwards.values() for name, rules in chains.items()},
+            **hairpins,
         },
         hooks={
             "PREROUTING": [wrapped("PREROUTING")],
@@ -125,6 +229,93 @@ def _nat(meaning: Intent) -> Wanted:
             "POSTROUTING": [wrapped("POSTROUTING"), POSTROUTING_BOTTOM],
         },
     )
+
+
+def _towards_guests(meaning: Intent) -> dict[str, list[str]]:
+    """The tree of what is led to guests: first the single ports of an address, then all the rest of it."""
+    rules: dict[str, list[str]] = {}
+    for forward in meaning.port_forwards:
+        rules.setdefault(forward.address, []).append(_port_forward(forward))
+    for entry in meaning.floating_ips:
+        rule = f"-d {entry.address}/32 -j DNAT --to-destination {entry.fixed_address}"
+        rules.setdefault(entry.address, []).append(rule)
+    if not rules:
+        return {}
+    branches = (Branch(addressing.number(address), 32, of_it) for address, of_it in rules.items())
+    return rule_tree.grow(wrapped(_TO), wrapped("to-"), "-d", branches)
+
+
+def _port_forward(forward: PortForward) -> str:
+    to = forward.fixed_address
+    if forward.to_first != forward.first:
+        to += f":{forward.to_first}"
+        if forward.last != forward.first:
+            to += f"-{forward.to_first + forward.last - forward.first}/{forward.first}"
+    return (
+        f"-d {forward.address}/32 -p {forward.protocol} -m {forward.protocol} --dport {forward.ports}"
+        f" -j DNAT --to-destination {to}"
+    )
+
+
+def _from_guests(floating: t.Sequence[FloatingIp], public: str | None) -> dict[str, dict[str, list[str]]]:
+    """For each interface outwards a tree of what leaves with a floating IP, its root first."""
+    sources: dict[str, dict[str, str]] = {}
+    for entry in floating:
+        sources.setdefault(entry.interface, {}).setdefault(entry.fixed_address, entry.address)
+    trees = {}
+    for number, interface in enumerate(sorted(sources, key=lambda name: (name != public, name)), 1):
+        mark = "" if number == 1 else str(number)
+        branches = (
+            Branch(addressing.number(fixed), 32, (f"-s {fixed}/32 -j SNAT --to-source {address}",))
+            for fixed, address in sources[interface].items()
+        )
+        trees[interface] = rule_tree.grow(wrapped(_FROM + mark), wrapped(f"from{mark}-"), "-s", branches)
+    return trees
+
+
+def _hairpins(hairpins: t.Sequence[Hairpin]) -> dict[str, list[str]]:
+    branches = []
+    for hairpin in hairpins:
+        span = addressing.known_network(hairpin.cidr)
+        rule = f"-s {span.cidr} -d {span.cidr} -o {hairpin.bridge} -m conntrack --ctstate DNAT -j MASQUERADE"
+        branches.append(Branch(span.first, span.prefix, (rule,)))
+    return rule_tree.grow(wrapped("POSTROUTING"), wrapped("within-"), "-s", branches)
+
+
+def _metadata_redirection(meaning: Intent) -> list[str]:
+    if meaning.metadata is None:
+        return []
+    host, port = meaning.metadata
+    to = f"REDIRECT --to-ports {port}" if host is None else f"DNAT --to-destination {host}:{port}"
+    return [f"-d {METADATA_ADDRESS}/32 -p tcp -m tcp --dport {METADATA_PORT} -j {to}"]
+
+
+def _metadata_input(meaning: Intent) -> list[str]:
+    """The way in for what asked for the metadata address, though not from outside; the port itself stays as it is."""
+    if meaning.metadata is None:
+        return []
+    host, port = meaning.metadata
+    return [
+        f"{f'-d {host}/32 ' if host else ''}{_not_from_outside(meaning)}-p tcp -m tcp --dport {port}"
+        f" -m conntrack --ctstate DNAT --ctorigdst {METADATA_ADDRESS} -j ACCEPT"
+    ]
+
+
+def _metadata_forwarding(meaning: Intent) -> list[str]:
+    """The way to a service on another host and back, for guests of bridges that forward nothing else as well."""
+    if meaning.metadata is None or meaning.metadata.host is None:
+        return []
+    host, port = meaning.metadata
+    return [
+        f"-d {host}/32 {_not_from_outside(meaning)}-p tcp -m tcp --dport {port}"
+        f" -m conntrack --ctstate DNAT --ctorigdst {METADATA_ADDRESS} -j ACCEPT",
+        f"-s {host}/32 -p tcp -m tcp --sport {port}"
+        f" -m conntrack --ctstate DNAT --ctorigdst {METADATA_ADDRESS} --ctdir REPLY -j ACCEPT",
+    ]
+
+
+def _not_from_outside(meaning: Intent) -> str:
+    return f"! -i {meaning.public_interface} " if meaning.public_interface else ""
 
 
 def _mangle(meaning: Intent) -> Wanted:
@@ -181,10 +372,10 @@ def parse_save(text: str) -> dict[str, Table]:
 
 def target(rule: str) -> str | None:
     """The chain or target that the rule leads to."""
-    try:
-        words = shlex.split(rule)
-    except ValueError:
-        words = rule.split()
+    words = rule.split()
+    if '"' in rule or "'" in rule or "\\" in rule:
+        with contextlib.suppress(ValueError):
+            words = shlex.split(rule)
     # From the end: a match's own value may look like an option.
     for index in range(len(words) - 2, -1, -1):
         if words[index] in ("-j", "-g"):
@@ -305,6 +496,42 @@ def compose(changes: t.Iterable[Change]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+#: Chains with ways between addresses and guests begin so.
+_WAYS = tuple(map(wrapped, (_TO, _FROM, "to-", "from")))
+
+
+def ways(changes: t.Iterable[Change]) -> tuple[Ways, Ways]:
+    """The ways between addresses and guests that go with the changes, and those that come."""
+    before: set[str] = set()
+    after: set[str] = set()
+    for change in changes:
+        if change.table == "nat":
+            for rules, chains in ((before, change.before), (after, change.after)):
+                for chain, of_it in chains.items():
+                    if of_it and chain.startswith(_WAYS):
+                        rules.update(of_it)
+    return _ways(before - after), _ways(after - before)
+
+
+def _ways(rules: t.Iterable[str]) -> Ways:
+    to_guests, from_guests = set(), set()
+    for rule in rules:
+        # Ten thousand may change at once: words are cheaper than patterns.
+        words = rule.split(" ")
+        target = words[-2] if len(words) > 5 else ""
+        if target == "--to-destination":
+            to_guests.add((words[1][:-3], words[-1].partition(":")[0]))
+        elif target == "--to-source":
+            from_guests.add((words[-1], words[1][:-3]))
+    return Ways(frozenset(to_guests), frozenset(from_guests))
+
+
+def guards_differ(changes: t.Iterable[Change]) -> bool:
+    """Whether anything differs that says what guests let in and out."""
+    guards = tuple(map(wrapped, ("inst-", "egress", "sg-", "provider")))
+    return any(chain.startswith(guards) for change in changes if change.table == "filter" for chain in change.after)
+
+
 # -- the difference, for readers --------------------------------------------------------------------------------
 
 
@@ -327,31 +554,64 @@ def text(changes: t.Iterable[Change], after: bool) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-#: What a rule of ours is for, by its shape: the pattern's first group is the bridge or the range it serves.
-_PURPOSES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern + r"\Z"), purpose)
-    for pattern, purpose in (
-        (r"-s (\S+) -o (\S+) -j SNAT --to-source (\S+)", "SNAT to {3} out of {2}"),
-        (r"-s (\S+) -d (\S+) -j SNAT --to-source (\S+)", "SNAT to {3} towards {2}"),
-        (r"-s (\S+) -j SNAT --to-source (\S+)", "SNAT to {2}"),
-        (r"-s (\S+) -d \1 -m conntrack ! --ctstate DNAT -j ACCEPT", "no SNAT inside"),
-        (r"-s (\S+) -d (\S+) -j ACCEPT", "no SNAT towards {2}"),
-        (r"-s (\S+) -j ACCEPT", "no SNAT"),
-        (r"-[io] (\S+) -j ACCEPT", "forwarding"),
-        (r"-[io] (\S+) -j DROP", "no forwarding"),
-        (r"-i (\S+) -p (?:udp|tcp) -m (?:udp|tcp) --dport 67 -j ACCEPT", "DHCP"),
-        (r"-i (\S+) -p (?:udp|tcp) -m (?:udp|tcp) --dport 53 -j ACCEPT", "DNS"),
-        (r"-o (\S+) -p udp -m udp --dport 68 -j CHECKSUM --checksum-fill", "DHCP checksums"),
+#: What a rule of ours is for, by its shape: whom it serves, and how. Without a subject it serves the network whose
+#: bridge or range is the pattern's first group.
+_PURPOSES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
+    (re.compile(pattern + r"\Z"), subject, purpose)
+    for pattern, subject, purpose in (
+        (rf"-d {METADATA_ADDRESS}/32 .* -j REDIRECT --to-ports (\d+)", "metadata", "the way to port {1} of this host"),
+        (rf"-d {METADATA_ADDRESS}/32 .* -j DNAT --to-destination (\S+)", "metadata", "the way to {1}"),
+        (rf".* --ctorigdst {METADATA_ADDRESS} .*-j ACCEPT", "metadata", "leave to pass"),
+        (
+            r"-d (\S+)/32 -p (\w+) -m \w+ --dport (\S+) -j DNAT --to-destination ([0-9.]+(?::[0-9-]+)?)\S*",
+            "{2} {3} of {1}",
+            "the way to {4}",
+        ),
+        (r"-s (\S+) -d \1 -o \S+ -m conntrack --ctstate DNAT -j MASQUERADE", "", "the way back inside"),
+        (r"-s (\S+) -o (\S+) -j SNAT --to-source (\S+)", "", "SNAT to {3} out of {2}"),
+        (r"-s (\S+) -d (\S+) -j SNAT --to-source (\S+)", "", "SNAT to {3} towards {2}"),
+        (r"-s (\S+) -j SNAT --to-source (\S+)", "", "SNAT to {2}"),
+        (r"-s (\S+) -d \1 -m conntrack ! --ctstate DNAT -j ACCEPT", "", "no SNAT inside"),
+        (r"-s (\S+) -d (\S+) -j ACCEPT", "", "no SNAT towards {2}"),
+        (r"-s (\S+) -j ACCEPT", "", "no SNAT"),
+        (r"-[io] (\S+) -j ACCEPT", "", "forwarding"),
+        (r"-[io] (\S+) -j DROP", "", "no forwarding"),
+        (r"-i (\S+) -p (?:udp|tcp) -m (?:udp|tcp) --dport 67 -j ACCEPT", "", "DHCP"),
+        (r"-i (\S+) -p (?:udp|tcp) -m (?:udp|tcp) --dport 53 -j ACCEPT", "", "DNS"),
+        (r"-o (\S+) -p udp -m udp --dport 68 -j CHECKSUM --checksum-fill", "", "DHCP checksums"),
     )
 )
+_GUEST_CHAIN = re.compile(wrapped(r"(?:inst|egress)-([0-9a-f]{8})\Z"))
+_TO_GUEST = re.compile(r"-d (\S+)/32 -j DNAT --to-destination (\S+)\Z")
+_FROM_GUEST = re.compile(r"-s (\S+)/32 -j SNAT --to-source (\S+)\Z")
 
 
-def _explain(rule: str) -> tuple[str, str] | None:
-    for pattern, purpose in _PURPOSES:
+def _explain(rule: str, chain: str) -> tuple[str, str, str] | None:
+    """Whom the rule serves: a subject, or else a network by its bridge or range; and how."""
+    if chain != wrapped("snat"):
+        way = _TO_GUEST.match(rule)
+        if way:
+            return f"floating IP {way[1]}", "", f"the way to {way[2]}"
+        way = _FROM_GUEST.match(rule)
+        if way:
+            return f"floating IP {way[2]}", "", f"the way from {way[1]}"
+    guest = _GUEST_CHAIN.match(chain)
+    if guest:
+        return f"guest {addressing.text(int(guest[1], 16))}", "", f"'{rule}'"
+    if chain.startswith(wrapped("sg-")):
+        return "", chain, f"'{rule}'"
+    for pattern, subject, purpose in _PURPOSES:
         found = pattern.match(rule)
         if found:
-            return found.group(1), purpose.format(None, *found.groups())
+            words = found.groups()
+            return subject.format(None, *words), words[0] if words else "", purpose.format(None, *words)
     return None
+
+
+def labels(meaning: Intent) -> dict[str, str]:
+    """The words for what rules serve: the networks', and those of security groups by their chains."""
+    groups = {group_chain(group.name): f"security group {group.name}" for group in meaning.security.groups}
+    return {**meaning.labels, **groups, wrapped("sg-fallback"): "security groups"}
 
 
 def actions(changes: t.Sequence[Change], family: str, labels: t.Mapping[str, str]) -> list[str]:
@@ -359,6 +619,7 @@ def actions(changes: t.Sequence[Change], family: str, labels: t.Mapping[str, str
     suffix = "" if family == "ipv4" else " (IPv6)"
     skeleton: list[str] = []
     networks: dict[str, dict[str, dict[str, None]]] = {}
+    moved: list[str] = []
     for change in changes:
         added = [chain for chain, before in change.before.items() if before is None]
         removed = [chain for chain, after in change.after.items() if after is None]
@@ -367,9 +628,13 @@ def actions(changes: t.Sequence[Change], family: str, labels: t.Mapping[str, str
                 skeleton.append(f"{verb} in {change.table} the chains {', '.join(chains)}{suffix}")
         for chain, after in change.after.items():
             before = change.before[chain]
+            if before is not None and after is not None:
+                moved.append(f"{change.table} {chain}")
             skeleton.extend(_rule_actions(networks, chain, before or [], after or [], labels, suffix))
         for hook in change.jumps_after:
             skeleton.append(_jump_action(change, hook) + suffix)
+    if moved and not skeleton and not networks:
+        skeleton.append(f"put back the jumps in {', '.join(moved)}{suffix}")
     return skeleton + [
         f"{subject}: " + "; ".join(f"{verb} {', '.join(purposes)}" for verb, purposes in verbs.items()) + suffix
         for subject, verbs in networks.items()
@@ -385,21 +650,27 @@ def _rule_actions(
     suffix: str,
 ) -> t.Iterator[str]:
     """Collect in `networks` what rules come and go; yield what concerns no network."""
-    old, new = collections.Counter(before), collections.Counter(after)
-    if old == new and before != after:
-        yield f"put the rules of {chain} in order{suffix}"
-    for verb, rules in (("remove", old - new), ("add", new - old)):
+    gone, come = before, after
+    if before and after:
+        old, new = collections.Counter(before), collections.Counter(after)
+        if old == new and before != after:
+            yield f"put the rules of {chain} in order{suffix}"
+        gone, come = list(old - new), list(new - old)
+    for verb, rules in (("remove", gone), ("add", come)):
         for rule in rules:
-            known = _explain(rule)
+            known = _explain(rule, chain)
             if known:
-                networks.setdefault(_subject(known[0], labels), {}).setdefault(verb, {})[known[1]] = None
-            elif target(rule) is None or not is_ours(t.cast(str, target(rule))):
+                subject, key, purpose = known
+                networks.setdefault(subject or _subject(key, labels), {}).setdefault(verb, {})[purpose] = None
+            elif not is_ours(target(rule) or ""):
                 yield f"{verb} in {chain} the rule '{rule}'{suffix}"
 
 
 def _subject(key: str, labels: t.Mapping[str, str]) -> str:
     if key in labels:
-        return f"network {labels[key]}"
+        return labels[key] if key.startswith(CHAIN_PREFIX) else f"network {labels[key]}"
+    if key.startswith(CHAIN_PREFIX):
+        return "a security group that is not in the plan"
     return f"{'range' if '/' in key else 'bridge'} {key}, which is not in the plan"
 
 

@@ -353,7 +353,7 @@ def _bridge(request: NetworkRequest, old: Network | None, taken: Taken) -> str:
         return old.bridge
     name, number = t.cast("re.Match[str]", re.match(r"(.*?)(\d*)\Z", asked)).groups()
     for count in itertools.count(int(number or 0)):
-        bridge = f"{name}{count}" if number or count else name
+        bridge = f"{name}{count:0{len(number)}d}" if number or count else name
         if bridge not in taken.bridges:
             return naming.interface_name(bridge, f"{request.path}.bridge")
     raise AssertionError

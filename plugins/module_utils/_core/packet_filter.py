@@ -6,23 +6,31 @@
 
 Two steps: `parse` checks the section and names the path of what is wrong in it; `intent` turns the checked
 section into the facts a back end renders (what is translated, what is kept from translation, which bridges
-forward, which bridges offer DHCP and DNS).
+forward, which bridges offer DHCP and DNS, which addresses of this host lead to guests).
 
 Private to the collection; may change at any time.
 """
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import ipaddress
 import re
 import typing as t
 
-from . import naming
+from . import addressing, guest_rules, naming
 from .errors import InputError
 from .fields import Fields, items
 
 PATH = "packet_filter"
+
+#: Where guests ask for their metadata, and the port.
+METADATA_ADDRESS = "169.254.169.254"
+METADATA_PORT = 80
+
+#: Interfaces beside the public one by which floating IPs may leave: the number stands in names of chains.
+MANY_INTERFACES = 99
 
 #: The kernel allows more in an interface name, but these are read back from rule text unchanged: no quote, no
 #: leading '-' or '!' (an option, a negation), no '+' at the end (a wildcard of iptables).
@@ -41,6 +49,43 @@ class Network:
     snat: bool
 
 
+class FloatingIp(t.NamedTuple):
+    """Whoever asks for `address` is answered by `fixed_address`, which leaves by `interface` as `address`."""
+
+    address: str
+    fixed_address: str
+    interface: str
+
+
+class PortForward(t.NamedTuple):
+    """The ports from `first` to `last` of `address` lead to those from `to_first` on of `fixed_address`."""
+
+    address: str
+    protocol: str
+    first: int
+    last: int
+    fixed_address: str
+    to_first: int
+
+    @property
+    def ports(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}:{self.last}"
+
+
+class Hairpin(t.NamedTuple):
+    """A network with guests that have addresses on this host: they may be asked for from the network itself."""
+
+    cidr: str
+    bridge: str
+
+
+class Metadata(t.NamedTuple):
+    """Where the metadata service is; `host` None is this host itself."""
+
+    host: str | None
+    port: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Section:
     """The section, checked and in canonical spelling; `routing_source_ip` None is the host's own address."""
@@ -50,6 +95,11 @@ class Section:
     dmz_cidr: tuple[str, ...]
     force_snat_range: tuple[str, ...]
     networks: tuple[Network, ...]
+    floating_ips: tuple[FloatingIp, ...] = ()
+    port_forwards: tuple[PortForward, ...] = ()
+    hairpins: tuple[Hairpin, ...] = ()
+    metadata: Metadata | None = None
+    security: guest_rules.Section = guest_rules.NONE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,13 +141,23 @@ class Intent:
     untranslated: tuple[Untranslated, ...] = ()
     forwarding: tuple[Forwarding, ...] = ()
     services: tuple[str, ...] = ()
+    #: Of several for one fixed address and interface, the first gives the source.
+    floating_ips: tuple[FloatingIp, ...] = ()
+    port_forwards: tuple[PortForward, ...] = ()
+    #: What was led back into the network that it came from gets the host's source there: else the answer would
+    #: take the short way, and whoever asked would not know it.
+    hairpins: tuple[Hairpin, ...] = ()
+    metadata: Metadata | None = None
+    security: guest_rules.Section = guest_rules.NONE
+    #: What comes in here came from outside.
+    public_interface: str | None = None
     #: Label of the network, or networks, behind a bridge or a range: for messages alone.
     labels: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
         """No network: nothing of ours has a place on the host."""
-        return not self.forwarding
+        return not (self.forwarding or self.floating_ips or self.security.guests)
 
 
 def parse(section: object) -> Section:
@@ -113,8 +173,15 @@ def parse(section: object) -> Section:
         _network(entry, path) for path, entry in items(fields.required("networks"), fields.where("networks"))
     )
     dmz, forced = _ranges(fields, "dmz_cidr"), _ranges(fields, "force_snat_range")
-    fields.done()
     _refuse_overlaps(networks)
+    homes = _Homes(networks)
+    floating = _floating_ips(fields.items("floating_ips"), homes, public)
+    forwards = _port_forwards(fields.items("port_forwards"), homes)
+    metadata = fields.raw("metadata")
+    if metadata is not None:
+        metadata = _metadata(metadata, fields.where("metadata"))
+    security = guest_rules.parse(fields)
+    fields.done()
     _refuse_divided_bridges(networks)
     if public is None and source != "":
         _refuse_missing_public_interface(networks)
@@ -124,6 +191,11 @@ def parse(section: object) -> Section:
         dmz_cidr=dmz,
         force_snat_range=forced,
         networks=networks,
+        floating_ips=floating,
+        port_forwards=forwards,
+        hairpins=tuple(homes.used),
+        metadata=metadata,
+        security=security,
     )
 
 
@@ -137,6 +209,12 @@ def needs_own_address(section: Section) -> bool:
 def intent(section: Section, own_address: str | None = None) -> Intent:
     """What the section means; `own_address` stands in where it names no source of translated traffic."""
     source = own_address if section.routing_source_ip is None else section.routing_source_ip
+    for index, entry in enumerate(section.floating_ips):
+        if entry.address == source:
+            raise InputError(
+                f"{PATH}.floating_ips[{index}].address: {source!r} is the host's own address (routing_source_ip), and "
+                "all that comes for the host would go to the guest; take another one, or forward single ports"
+            )
     labels: dict[str, list[str]] = {}
     for network in section.networks:
         for key in (network.bridge, network.cidr):
@@ -148,6 +226,12 @@ def intent(section: Section, own_address: str | None = None) -> Intent:
         untranslated=_unique(kept for network in section.networks for kept in _untranslated(section, network)),
         forwarding=_unique(Forwarding(network.bridge, network.gateway) for network in section.networks),
         services=_unique(network.bridge for network in section.networks if network.dhcp),
+        floating_ips=section.floating_ips,
+        port_forwards=section.port_forwards,
+        hairpins=section.hairpins,
+        metadata=section.metadata,
+        security=section.security,
+        public_interface=section.public_interface,
         labels={key: ", ".join(_unique(names)) for key, names in labels.items()},
     )
 
@@ -164,6 +248,9 @@ def _translations(section: Section, network: Network, source: str | None) -> t.I
 
 
 def _untranslated(section: Section, network: Network) -> t.Iterator[Untranslated]:
+    if section.metadata is not None and section.metadata.host is not None:
+        # The service tells its clients apart by their addresses.
+        yield Untranslated(network.cidr, f"{section.metadata.host}/32", inside=False)
     for destination in section.dmz_cidr:
         yield Untranslated(network.cidr, destination, inside=False)
     yield Untranslated(network.cidr, network.cidr, inside=True)
@@ -233,6 +320,143 @@ def _network(value: object, path: str) -> Network:
     if network.cidr == "0.0.0.0/0":
         raise InputError(f"{path}.cidr: '{network.cidr}' is every address there is; give the network's own range")
     return network
+
+
+class _Homes:
+    """The networks in which guests have addresses on this host; `used` gathers them in order."""
+
+    def __init__(self, networks: tuple[Network, ...]) -> None:
+        self._spans = sorted((addressing.known_network(network.cidr), network.bridge) for network in networks)
+        self._firsts = [span.first for span, _bridge in self._spans]
+        self._named: dict[tuple[object, object], tuple[addressing.Range, Hairpin]] = {}
+        self.used: dict[Hairpin, None] = {}
+
+    def home(self, fixed: str, fields: Fields) -> None:
+        """Find the network of a fixed address, by the entry's own words or among the networks of the section."""
+        cidr, bridge = fields.raw("fixed_cidr"), fields.raw("bridge")
+        value = addressing.number(fixed)
+        if isinstance(cidr, str) and isinstance(bridge, str):
+            # Ten thousand entries name few networks: each is checked once.
+            known = self._named.get((cidr, bridge))
+            if known is None:
+                known = self._named[cidr, bridge] = self._find(value, fixed, fields)
+        else:
+            known = self._find(value, fixed, fields)
+        span, hairpin = known
+        if value not in span:
+            raise InputError(f"{fields.where('fixed_address')}: {fixed!r} is not in fixed_cidr {span.cidr}")
+        self.used[hairpin] = None
+
+    def _find(self, value: int, fixed: str, fields: Fields) -> tuple[addressing.Range, Hairpin]:
+        cidr, bridge = fields.raw("fixed_cidr"), fields.raw("bridge")
+        if cidr is None or bridge is None:
+            place = bisect.bisect_right(self._firsts, value) - 1
+            if place < 0 or value not in self._spans[place][0]:
+                raise InputError(
+                    f"{fields.where('fixed_address')}: {fixed!r} is in no network of this host; correct it, or give "
+                    "fixed_cidr and bridge of its network"
+                )
+            listed, its_bridge = self._spans[place]
+            span, bridge = listed, its_bridge if bridge is None else bridge
+        if cidr is not None:
+            span = addressing.known_network(str(_range(cidr, fields.where("fixed_cidr"))))
+        return span, Hairpin(span.cidr, _interface(bridge, fields.where("bridge")))
+
+
+#: The address of a host in its one spelling.
+_HOST = re.compile(
+    r"(?!127\.)(?:[1-9]\d?|1\d\d|2[01]\d|22[0-3])(?:\.(?:\d|[1-9]\d|1\d\d|2[0-4]\d|25[0-5])){3}\Z", re.ASCII
+)
+
+
+def _host_address(fields: Fields, key: str) -> str:
+    given = fields.required(key)
+    if isinstance(given, str) and _HOST.match(given):
+        return given
+    value = fields.address(key)
+    if not _HOST.match(value):
+        raise InputError(f"{fields.where(key)}: {value!r} is not the address of a host; give one such as '192.0.2.1'")
+    return value
+
+
+def _floating_ips(entries: list[tuple[str, t.Any]], homes: _Homes, public: str | None) -> tuple[FloatingIp, ...]:
+    found: dict[str, FloatingIp] = {}
+    interfaces: dict[object, str] = {}
+    for path, value in entries:
+        fields = Fields(value, path)
+        address, fixed = _host_address(fields, "address"), _host_address(fields, "fixed_address")
+        interface = fields.raw("interface")
+        if interface is None:
+            if public is None:
+                raise InputError(
+                    f"{path}.interface: floating IP {address} needs the interface that leads outwards; name it, or set "
+                    "nova_public_interface"
+                )
+            interface = public
+        elif not isinstance(interface, str) or interface not in interfaces:
+            interfaces[interface] = _interface(interface, f"{path}.interface")
+        homes.home(fixed, fields)
+        fields.done()
+        if address in found:
+            raise InputError(
+                f"{path}.address: {address!r} already leads to {found[address].fixed_address}; a floating IP leads "
+                "to one fixed address"
+            )
+        found[address] = FloatingIp(address, fixed, interface)
+    if len(interfaces) > MANY_INTERFACES:
+        raise InputError(
+            f"{PATH}.floating_ips: {len(interfaces)} interfaces are named; at most {MANY_INTERFACES} can be"
+        )
+    return tuple(found.values())
+
+
+def _port_forwards(entries: list[tuple[str, t.Any]], homes: _Homes) -> tuple[PortForward, ...]:
+    found: list[PortForward] = []
+    for path, value in entries:
+        fields = Fields(value, path)
+        address = _host_address(fields, "address")
+        protocol = fields.text("protocol")
+        if protocol not in ("tcp", "udp"):
+            raise InputError(f"{path}.protocol: {protocol!r} has no ports to forward; give 'tcp' or 'udp'")
+        first, last = guest_rules.ports(fields.required("ports"), f"{path}.ports")
+        fixed = _host_address(fields, "fixed_address")
+        to_first = fields.integer("fixed_port", first, 1, 65535)
+        if to_first + last - first > 65535:
+            raise InputError(
+                f"{path}.fixed_port: from {to_first} on, {last - first + 1} ports go past 65535; begin with at most "
+                f"{65535 - (last - first)}"
+            )
+        homes.home(fixed, fields)
+        fields.done()
+        found.append(PortForward(address, protocol, first, last, fixed, to_first))
+    _refuse_shared_ports(found)
+    return tuple(found)
+
+
+def _refuse_shared_ports(forwards: list[PortForward]) -> None:
+    order = sorted(range(len(forwards)), key=lambda index: forwards[index][:4])
+    for one, two in zip(order, order[1:]):
+        earlier, later = forwards[one], forwards[two]
+        if earlier[:2] == later[:2] and later.first <= earlier.last:
+            raise InputError(
+                f"{PATH}.port_forwards[{max(one, two)}].ports: {earlier.protocol} {later.ports} of {earlier.address} "
+                f"overlaps {earlier.ports} of {PATH}.port_forwards[{min(one, two)}]; a port leads to one guest"
+            )
+
+
+def _metadata(value: object, path: str) -> Metadata:
+    fields = Fields(value, path)
+    host = fields.optional_address("host")
+    port = fields.integer("port", 8775, 1, 65535)
+    fields.done()
+    if host is not None:
+        if host.startswith("127."):
+            host = None
+        else:
+            _host_address(fields, "host")
+            if host == METADATA_ADDRESS:
+                raise InputError(f"{path}.host: {host!r} is what guests ask; give the address of the service itself")
+    return Metadata(host, port)
 
 
 def _refuse_overlaps(networks: tuple[Network, ...]) -> None:

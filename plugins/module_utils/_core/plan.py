@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import typing as t
 
-from . import naming
+from . import addressing, naming
 from .addressing import Range, stable_mac
 from .declaration import Declaration, Host
 from .errors import InputError
 from .guests import Guest, guests, host_gateways
 from .settings import Settings
-from .state import Network, State
+from .state import FloatingIp, Network, State
 
 VERSION = 1
 
@@ -38,6 +38,8 @@ class _Site(t.NamedTuple):
     gateways: dict[tuple[str, str], str]
     #: Labels of the networks that a host serves, by host; the one of a single-host network or its own in multi_host.
     served: dict[str, set[str]]
+    #: IPv4 floating IPs that lead to a guest, by the host that is its gateway, in order of address.
+    floating_ips: dict[str, list[FloatingIp]]
 
 
 def compose(state: State, declaration: Declaration) -> dict[str, Plan]:
@@ -47,7 +49,7 @@ def compose(state: State, declaration: Declaration) -> dict[str, Plan]:
 
 
 def _look_up(state: State, settings: Settings) -> _Site:
-    site = _Site(state, settings, {}, {}, host_gateways(state), {})
+    site = _Site(state, settings, {}, {}, host_gateways(state), {}, {})
     for network in state.networks.values():
         if network.manager != "flat" and network.host is not None:
             site.served.setdefault(network.host, set()).add(network.label)
@@ -56,7 +58,28 @@ def _look_up(state: State, settings: Settings) -> _Site:
     for guest in guests(state):
         site.by_host.setdefault(guest.instance.host, []).append(guest)
         site.by_network.setdefault(guest.network.label, []).append(guest)
+    for row in _leading(state):
+        gateway_host = _gateway_host(row, state)
+        if gateway_host is not None:
+            site.floating_ips.setdefault(gateway_host, []).append(row)
     return site
+
+
+def _leading(state: State) -> list[FloatingIp]:
+    """IPv4 floating IPs that are associated, in an order that does not depend on how they came to be there."""
+    rows = [row for row in state.floating_ips.values() if row.fixed_address and addressing.version(row.address) == 4]
+    return sorted(rows, key=lambda row: addressing.number(row.address))
+
+
+def _gateway_host(row: FloatingIp, state: State) -> str | None:
+    """The host that translates the floating IP: the one of the network, in multi_host that of the instance."""
+    fixed = state.fixed_ips.get(t.cast(str, row.fixed_address))
+    if fixed is None or fixed.instance is None:
+        return None
+    network = state.networks[fixed.network]
+    if network.manager == "flat":
+        return None  # somebody else routes it
+    return state.instances[fixed.instance].host if network.multi_host else network.host
 
 
 def _host_plan(host: Host, site: _Site) -> Plan:
@@ -64,6 +87,7 @@ def _host_plan(host: Host, site: _Site) -> Plan:
     carried = _carried(host, present, site)
     served = [network for network in carried if network.label in site.served.get(host.name, ())]
     _check_nodes(host, carried, served)
+    places = [(row, _public_interface(host, row)) for row in site.floating_ips.get(host.name, ())]
     return {
         "version": VERSION,
         "host": host.name,
@@ -75,7 +99,11 @@ def _host_plan(host: Host, site: _Site) -> Plan:
             "sysctl": {"net.ipv4.ip_forward": "1"} if served else {},
         },
         "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served if network.cidr is not None]},
-        "packet_filter": _packet_filter(host, [each for each in served if each.cidr is not None], site.settings),
+        "packet_filter": {
+            **_packet_filter(host, [each for each in served if each.cidr is not None], site.settings),
+            **_floating_ips(host, places),
+        },
+        **_floating_addresses(places, site.settings),
     }
 
 
@@ -258,3 +286,38 @@ def _packet_filter(host: Host, served: list[Network], settings: Settings) -> Pla
         "force_snat_range": list(settings.force_snat_range),
         "networks": networks,
     }
+
+
+def _public_interface(host: Host, row: FloatingIp) -> str:
+    """The host's own, else the one of the floating IP's range."""
+    interface = host.public_interface or row.interface
+    if interface is None:
+        raise InputError(
+            f"host {host.name!r} is to have floating IP {row.address} of pool {row.pool!r}, but no interface is named "
+            "for it; set nova_public_interface of the host, or the interface of its range"
+        )
+    return interface
+
+
+def _floating_ips(host: Host, places: list[tuple[FloatingIp, str]]) -> Plan:
+    for row, _interface in places:
+        if row.address == host.routing_source_ip:
+            raise InputError(
+                f"host {host.name!r}: {row.address} is its nova_routing_source_ip or nova_my_ip, but also a floating "
+                f"IP that leads to {row.fixed_address}, and all that comes for the host would go there; "
+                "take another address for one of the two"
+            )
+    entries = [
+        {"address": row.address, "fixed_address": row.fixed_address, "interface": interface}
+        for row, interface in places
+    ]
+    return {"floating_ips": entries} if entries else {}
+
+
+def _floating_addresses(places: list[tuple[FloatingIp, str]], settings: Settings) -> Plan:
+    if not places:
+        return {}
+    section: Plan = {"addresses": [{"address": row.address, "interface": interface} for row, interface in places]}
+    if settings.send_arp_for_ha:
+        section["send_arp"] = settings.send_arp_for_ha_count
+    return {"floating_addresses": section}

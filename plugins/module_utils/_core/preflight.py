@@ -44,6 +44,7 @@ def _problems(plan: t.Any, said: Report) -> list[str]:
     public = plan["packet_filter"]["public_interface"]
     if public is not None and public not in state.links:
         problems.append(f"nova_public_interface {public!r} is not there; its interfaces are {_names(state)}")
+    problems += _homeless(plan, state, public)
     # Settings are the host's to look up: only it knows which of them its kernel has.
     want = dataclasses.replace(links.parse(plan["links"]), sysctl=())
     try:
@@ -51,6 +52,20 @@ def _problems(plan: t.Any, said: Report) -> list[str]:
     except HostError as error:
         problems += str(error).splitlines()
     return problems
+
+
+def _homeless(plan: t.Any, state: links.State, public: str | None) -> list[str]:
+    """A floating IP for each interface that is neither there nor made by this plan."""
+    made = {link["name"] for kind in ("bridges", "vlans") for link in plan["links"].get(kind, ())}
+    missing: dict[str, str] = {}
+    for place in plan.get("floating_addresses", {"addresses": []})["addresses"]:
+        if place["interface"] != public and place["interface"] not in made | state.links.keys():
+            missing.setdefault(place["interface"], place["address"])
+    return [
+        f"floating IP {address} is to be on interface {interface!r}, which is not there; its interfaces are "
+        f"{_names(state)}; correct nova_public_interface, or the interface of the range of floating IPs"
+        for interface, address in missing.items()
+    ]
 
 
 def _read(said: Report) -> tuple[links.State, links.Duties]:

@@ -15,6 +15,7 @@ import typing as t
 from . import naming
 from .errors import InputError
 from .fields import Fields, integer, items, text
+from .floating_addresses import GREATEST_SEND_ARP
 
 #: The network managers, in nova's words without `Manager`.
 MANAGERS = ("flat", "flatdhcp", "vlan")
@@ -50,6 +51,8 @@ SITE_OPTIONS = (
     "nova_quota_networks",
     "nova_quota_security_groups",
     "nova_reserved_vlans",
+    "nova_send_arp_for_ha",
+    "nova_send_arp_for_ha_count",
     "nova_teardown_unused_network_gateway",
     "nova_use_network_dns_servers",
     "nova_vlan_start",
@@ -132,6 +135,8 @@ class Settings(t.NamedTuple):
     fixed_ip_disassociate_timeout: int
     auto_assign_floating_ip: bool
     default_floating_pool: str
+    send_arp_for_ha: bool
+    send_arp_for_ha_count: int
     quotas: Quotas
     vpn_ip: str | None
     vpn_start: int
@@ -163,6 +168,8 @@ def read(site: Fields) -> Settings:
         fixed_ip_disassociate_timeout=site.integer("nova_fixed_ip_disassociate_timeout", 600, 0, 2**31 - 1),
         auto_assign_floating_ip=site.boolean("nova_auto_assign_floating_ip", False),
         default_floating_pool=site.text("nova_default_floating_pool", "nova"),
+        send_arp_for_ha=site.boolean("nova_send_arp_for_ha", False),
+        send_arp_for_ha_count=site.integer("nova_send_arp_for_ha_count", 3, 1, GREATEST_SEND_ARP),
         quotas=Quotas(
             networks=site.integer("nova_quota_networks", UNLIMITED, UNLIMITED, GREATEST_COUNT),
             fixed_ips=site.integer("nova_quota_fixed_ips", UNLIMITED, UNLIMITED, GREATEST_COUNT),

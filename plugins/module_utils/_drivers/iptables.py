@@ -15,11 +15,12 @@ import os
 import socket
 import typing as t
 
+from .._core import ipset, packet_filter
 from .._core import iptables as core
-from .._core import packet_filter
+from .._core.connections import Gate, Verdict
 from .._core.errors import HostError
 from .._core.naming import RUN_DIR
-from . import lock, programs
+from . import conntrack, floating_addresses, lock, programs
 
 LOCK_FILE = f"{RUN_DIR}/packet_filter.lock"
 
@@ -57,9 +58,16 @@ def apply(plan: object, *, check: bool = False, diff: bool = False, wait: int = 
     own = own_address() if packet_filter.needs_own_address(section) else None
     run = _Run(packet_filter.intent(section, own), check, wait)
     with contextlib.nullcontext() if check else lock.exclusive(LOCK_FILE, wait):
-        families = _difference(run) if check else _converge(run)
+        sets = _compare_sets(run)
+        if check:
+            families = _difference(run)
+        else:
+            _write_sets(sets.before_rules())
+            families = _converge(run)
+            _write_sets(sets.after_rules())
+            _end_connections(run, families, sets)
     _warn_of_other_variant(run)
-    return _answer(run, families, diff)
+    return _answer(run, families, sets, diff)
 
 
 def own_address() -> str:
@@ -75,12 +83,14 @@ def own_address() -> str:
             ) from error
 
 
-def _answer(run: _Run, families: list[_Family], diff: bool) -> dict[str, t.Any]:
+def _answer(run: _Run, families: list[_Family], sets: ipset.Difference, diff: bool) -> dict[str, t.Any]:
     families = [family for family in families if family.changes]
+    labels = core.labels(run.meaning)
     result: dict[str, t.Any] = {
-        "changed": bool(families),
+        "changed": bool(families or sets),
         "actions": [
-            action for family in families for action in core.actions(family.changes, family.name, run.meaning.labels)
+            *(action for family in families for action in core.actions(family.changes, family.name, labels)),
+            *sets.actions(labels),
         ],
         "chains": [f"{family.name} {chain}" for family in families for chain in core.chain_names(family.changes)],
         "warnings": run.warnings,
@@ -215,6 +225,24 @@ def _converge(run: _Run) -> list[_Family]:
     raise AssertionError("unreachable")
 
 
+def _end_connections(run: _Run, families: list[_Family], sets: ipset.Difference) -> None:
+    """What had led to or from a guest by a way that is gone, or had been let in by a rule that is gone, would go on by
+    itself: it is ended, and nothing else.
+    """
+    changes = [change for family in families if family.name == "ipv4" for change in family.changes]
+    verdict = Verdict(run.meaning, *core.ways(changes))
+    judges = [verdict.ends] if verdict.needed else []
+    if run.meaning.security.guests and (sets or core.guards_differ(changes)):
+        own = {place.address for place in floating_addresses.read().places}
+        judges.append(Gate(run.meaning.security, own).refuses)
+    if not judges:
+        return
+    try:
+        conntrack.cut(lambda connection: any(ends(connection) for ends in judges))
+    except HostError as error:
+        run.warn(f"{error}; those that the plan no longer allows go on until they end by themselves")
+
+
 class _Refused(Exception):
     """iptables-restore did not take the rules; perhaps because the tables were no longer what was read."""
 
@@ -255,6 +283,38 @@ def _quote(complaint: str, text: str) -> str:
         if number.isdigit() and 0 < int(number) <= len(lines):
             return f"{said} (that line is '{lines[int(number) - 1]}')"
     return said
+
+
+# -- sets -------------------------------------------------------------------------------------------------------
+
+
+def _compare_sets(run: _Run) -> ipset.Difference:
+    """The sets that the rules name; without the program there are none of ours, and none may be needed."""
+    want = core.sets(run.meaning)
+    if programs.find("ipset") is None:
+        if want and not run.check:
+            programs.need("ipset", "ipset")
+        if want:
+            run.warn("ipset is not installed; the prediction is that of a host without any sets")
+        return ipset.compare({}, want)
+    # Other people's sets may be long: these are read only where some of ours are, or have to be.
+    if not want and not ipset.any_ours(_call("ipset", "list", "-name").output):
+        return ipset.compare({}, want)
+    done = _call("ipset", "save")
+    if done.status:
+        raise HostError(f"cannot read the sets of addresses: ipset save failed: {_last_line(done.errors)}")
+    return ipset.compare(ipset.parse_save(done.output), want)
+
+
+def _write_sets(text: str) -> None:
+    if not text:
+        return
+    done = _call("ipset", "restore", text=text)
+    if done.status:
+        raise HostError(
+            f"cannot write the sets of addresses: {_quote(done.errors, text)}; they may be changed in part, and "
+            "the next run repairs that"
+        )
 
 
 # -- two variants on one host -----------------------------------------------------------------------------------

@@ -20,6 +20,27 @@ PLAN = {
     ],
 }
 NOTHING = {"networks": []}
+ROUTED = {
+    **PLAN,
+    "metadata": {"host": "192.0.2.50", "port": 8775},
+    "floating_ips": [
+        {"address": "203.0.113.7", "fixed_address": "10.0.0.5"},
+        {"address": "203.0.113.8", "fixed_address": "10.0.0.5", "interface": "eth3"},
+        {"address": "203.0.113.9", "fixed_address": "10.0.0.5"},
+        {"address": "203.0.113.10", "fixed_address": "10.0.1.5"},
+    ],
+    "port_forwards": [
+        {"address": "203.0.113.7", "protocol": "tcp", "ports": "8000:8010", "fixed_address": "10.0.0.6"},
+        {
+            "address": "203.0.113.11",
+            "protocol": "udp",
+            "ports": "80:81",
+            "fixed_address": "10.0.0.6",
+            "fixed_port": 8080,
+        },
+        {"address": "203.0.113.11", "protocol": "tcp", "ports": 80, "fixed_address": "10.0.0.7", "fixed_port": 8080},
+    ],
+}
 
 #: What iptables-save (1.8.9, both variants alike but for the order of tables) printed after PLAN was loaded beside
 #: foreign rules.
@@ -127,6 +148,105 @@ def edited(*edits):
 
 
 # -- rendering
+
+
+def test_floating_ips_ports_and_metadata():
+    nat = render(ROUTED)["nat"].chains
+    added = {
+        chain: [rule for rule in rules if rule not in render()["nat"].chains.get(chain, [])]
+        for chain, rules in nat.items()
+    }
+    assert {chain: rules for chain, rules in added.items() if rules} == {
+        "nova-network-PREROUTING": [
+            "-d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 192.0.2.50:8775",
+            "-j nova-network-float-to",
+        ],
+        "nova-network-OUTPUT": ["-j nova-network-float-to"],
+        "nova-network-POSTROUTING": [
+            "-s 10.0.0.0/24 -d 192.0.2.50/32 -j ACCEPT",
+            "-s 10.0.1.5/32 -d 192.0.2.50/32 -j ACCEPT",
+            "-m conntrack --ctstate DNAT -j nova-network-float-from",
+            "-m conntrack --ctstate DNAT -j nova-network-float-from2",
+            "-s 10.0.0.0/24 -d 10.0.0.0/24 -o br100 -m conntrack --ctstate DNAT -j MASQUERADE",
+            "-s 10.0.1.5/32 -d 10.0.1.5/32 -o br101 -m conntrack --ctstate DNAT -j MASQUERADE",
+        ],
+        "nova-network-float-snat": ["-o eth2 -j nova-network-float-from", "-o eth3 -j nova-network-float-from2"],
+        "nova-network-float-to": [
+            # Single ports before the rest of the address.
+            "-d 203.0.113.7/32 -p tcp -m tcp --dport 8000:8010 -j DNAT --to-destination 10.0.0.6",
+            "-d 203.0.113.7/32 -j DNAT --to-destination 10.0.0.5",
+            "-d 203.0.113.8/32 -j DNAT --to-destination 10.0.0.5",
+            "-d 203.0.113.9/32 -j DNAT --to-destination 10.0.0.5",
+            "-d 203.0.113.10/32 -j DNAT --to-destination 10.0.1.5",
+            "-d 203.0.113.11/32 -p udp -m udp --dport 80:81 -j DNAT --to-destination 10.0.0.6:8080-8081/80",
+            "-d 203.0.113.11/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.7:8080",
+        ],
+        # The first of two for one fixed address gives the source.
+        "nova-network-float-from": [
+            "-s 10.0.0.5/32 -j SNAT --to-source 203.0.113.7",
+            "-s 10.0.1.5/32 -j SNAT --to-source 203.0.113.10",
+        ],
+        "nova-network-float-from2": ["-s 10.0.0.5/32 -j SNAT --to-source 203.0.113.8"],
+    }
+    order = nat["nova-network-POSTROUTING"]
+    assert order.index("-s 10.0.0.0/24 -d 10.0.0.0/24 -m conntrack ! --ctstate DNAT -j ACCEPT") < order.index(
+        "-m conntrack --ctstate DNAT -j nova-network-float-from"
+    )
+    assert nat["nova-network-snat"][0] == "-j nova-network-float-snat"
+
+
+def test_metadata_opens_the_filter_for_nothing_else():
+    new = {
+        chain: [rule for rule in rules if rule not in render()["filter"].chains[chain]]
+        for chain, rules in render(ROUTED)["filter"].chains.items()
+    }
+    asked = "-m conntrack --ctstate DNAT --ctorigdst 169.254.169.254"
+    assert {chain: rules for chain, rules in new.items() if rules} == {
+        "nova-network-INPUT": [f"-d 192.0.2.50/32 ! -i eth2 -p tcp -m tcp --dport 8775 {asked} -j ACCEPT"],
+        "nova-network-FORWARD": [
+            f"-d 192.0.2.50/32 ! -i eth2 -p tcp -m tcp --dport 8775 {asked} -j ACCEPT",
+            f"-s 192.0.2.50/32 -p tcp -m tcp --sport 8775 {asked} --ctdir REPLY -j ACCEPT",
+        ],
+    }
+    local = render({**PLAN, "metadata": {"host": None, "port": 8775}})
+    assert local["nat"].chains["nova-network-PREROUTING"] == [
+        "-d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 8775"
+    ]
+    assert local["filter"].chains["nova-network-INPUT"][-1] == f"! -i eth2 -p tcp -m tcp --dport 8775 {asked} -j ACCEPT"
+    assert local["filter"].chains["nova-network-FORWARD"] == render()["filter"].chains["nova-network-FORWARD"]
+
+
+def test_ipv6_knows_nothing_of_ipv4_addresses():
+    assert render(ROUTED, "ipv6") == render(PLAN, "ipv6")
+
+
+def test_actions_speak_of_floating_ips():
+    labels = packet_filter.intent(packet_filter.parse(ROUTED)).labels
+    assert [line for line in iptables.actions(differ(SAVED, ROUTED), "ipv4", labels) if "network-" not in line] == [
+        "metadata: add leave to pass, the way to 192.0.2.50:8775",
+        "network blue: add no SNAT towards 192.0.2.50/32, the way back inside",
+        "network red: add no SNAT towards 192.0.2.50/32, the way back inside",
+        "tcp 8000:8010 of 203.0.113.7: add the way to 10.0.0.6",
+        "floating IP 203.0.113.7: add the way to 10.0.0.5, the way from 10.0.0.5",
+        "floating IP 203.0.113.8: add the way to 10.0.0.5, the way from 10.0.0.5",
+        "floating IP 203.0.113.9: add the way to 10.0.0.5",
+        "floating IP 203.0.113.10: add the way to 10.0.1.5, the way from 10.0.1.5",
+        "udp 80:81 of 203.0.113.11: add the way to 10.0.0.6:8080-8081",
+        "tcp 80 of 203.0.113.11: add the way to 10.0.0.7:8080",
+    ]
+
+
+def test_a_network_of_one_address_is_no_floating_ip():
+    plan = {**PLAN, "force_snat_range": ["0.0.0.0/0"]}
+    labels = packet_filter.intent(packet_filter.parse(plan)).labels
+    assert iptables.actions(differ(SAVED, plan), "ipv4", labels) == [
+        "network red: remove SNAT to 192.0.2.9 towards 198.51.100.0/24; add SNAT to 192.0.2.9"
+    ]
+
+
+def test_a_lost_jump_is_told():
+    changes = differ(edited(("-A nova-network-snat -j nova-network-float-snat\n", "")))
+    assert iptables.actions(changes, "ipv4", {}) == ["put back the jumps in nat nova-network-snat"]
 
 
 def test_the_skeleton_is_novas():
@@ -420,10 +540,17 @@ def test_actions_speak_of_networks():
 
 
 @pytest.mark.parametrize(
-    "rule", [rule for table in render().values() for rules in table.chains.values() for rule in rules]
+    ("chain", "rule"),
+    [
+        (chain, rule)
+        for plan in (PLAN, ROUTED)
+        for table in render(plan).values()
+        for chain, rules in table.chains.items()
+        for rule in rules
+    ],
 )
-def test_every_rule_can_be_told_in_words(rule):
-    assert rule.startswith("-j nova-") or iptables._explain(rule)
+def test_every_rule_can_be_told_in_words(chain, rule):
+    assert iptables.is_ours(iptables.target(rule) or "") or iptables._explain(rule, chain)
 
 
 def test_the_diff_shows_the_place_of_a_jump():

@@ -10,7 +10,11 @@ import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import packet_filter
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.packet_filter import (
+    FloatingIp,
     Forwarding,
+    Hairpin,
+    Metadata,
+    PortForward,
     Translation,
     Untranslated,
 )
@@ -85,6 +89,79 @@ REFUSED = [
         section(network(), network(**{**RED, "bridge": "br100"}, gateway=False)),
         r"networks\[1\].gateway: networks 'blue' and 'red' share bridge 'br100'",
     ),
+]
+
+
+def floating(**fields):
+    return {"address": "203.0.113.7", "fixed_address": "10.0.0.5", **fields}
+
+
+def forward(**fields):
+    whole = {"address": "203.0.113.7", "protocol": "tcp", "ports": "80", "fixed_address": "10.0.0.5"}
+    return {**whole, **fields}
+
+
+def routed(**fields):
+    return section(network(), **fields)
+
+
+REFUSED += [
+    (routed(floating_ips={}), "packet_filter.floating_ips: {} is not a list"),
+    (routed(floating_ips=[floating(), floating(colour="red")]), r"floating_ips\[1\]: unknown key 'colour'"),
+    (routed(floating_ips=[floating(address=None)]), r"floating_ips\[0\].address is required"),
+    (
+        routed(floating_ips=[floating(address="2001:db8::7")]),
+        r"floating_ips\[0\].address: '2001:db8::7' is not an IPv4",
+    ),
+    (routed(floating_ips=[floating(address="203.0.113.7/32")]), r"floating_ips\[0\].address: '203.0.113.7/32'"),
+    (routed(floating_ips=[floating(address="0.1.2.3")]), "'0.1.2.3' is not the address of a host"),
+    (routed(floating_ips=[floating(address="127.0.0.1")]), "'127.0.0.1' is not the address of a host"),
+    (routed(floating_ips=[floating(address="224.0.0.1")]), "'224.0.0.1' is not the address of a host"),
+    (
+        routed(floating_ips=[floating(), floating(fixed_address="10.0.0.6")]),
+        r"floating_ips\[1\].address: '203.0.113.7' already leads to 10.0.0.5",
+    ),
+    (routed(floating_ips=[floating(fixed_address="10.0.1.5")]), "'10.0.1.5' is in no network of this host"),
+    (
+        routed(floating_ips=[floating(fixed_address="10.9.0.5", fixed_cidr="10.9.0.0/24")]),
+        "'10.9.0.5' is in no network of this host",
+    ),
+    (routed(floating_ips=[floating(fixed_cidr="10.0.0.0/30")]), "'10.0.0.5' is not in fixed_cidr 10.0.0.0/30"),
+    (routed(floating_ips=[floating(fixed_cidr="10.0.0.5/24")]), r"fixed_cidr: .* did you mean '10.0.0.0/24'"),
+    (routed(floating_ips=[floating(bridge="br 0")]), r"floating_ips\[0\].bridge: 'br 0'"),
+    (routed(floating_ips=[floating(interface="eth2+")]), r"floating_ips\[0\].interface: 'eth2\+' cannot stand in"),
+    (
+        section(network(snat=False), public_interface=None, floating_ips=[floating()]),
+        r"floating_ips\[0\].interface: floating IP 203.0.113.7 needs .*nova_public_interface",
+    ),
+    (
+        routed(
+            floating_ips=[floating(address=f"203.0.113.{number}", interface=f"eth{number}") for number in range(1, 101)]
+        ),
+        "floating_ips: 100 interfaces are named; at most 99",
+    ),
+    (routed(port_forwards=[forward(protocol="icmp")]), r"port_forwards\[0\].protocol: 'icmp' has no ports"),
+    (routed(port_forwards=[forward(ports="0")]), r"port_forwards\[0\].ports: '0' is neither a port"),
+    (routed(port_forwards=[forward(ports="80-90")]), "ports: '80-90' is neither a port"),
+    (routed(port_forwards=[forward(ports="90:80")]), "ports: '90:80' is neither a port"),
+    (routed(port_forwards=[forward(ports="65530:65536")]), "ports: '65530:65536' is neither a port"),
+    (routed(port_forwards=[forward(ports=True)]), "ports: True is neither a port"),
+    (routed(port_forwards=[forward(ports=None)]), "ports is required"),
+    (
+        routed(port_forwards=[forward(ports="80:90", fixed_port=65530)]),
+        "11 ports go past 65535; begin with at most 65525",
+    ),
+    (routed(port_forwards=[forward(fixed_port=0)]), "fixed_port: 0 is not from 1 to 65535"),
+    (routed(port_forwards=[forward(fixed_address="10.0.1.1")]), r"port_forwards\[0\].fixed_address: .*in no network"),
+    (
+        routed(port_forwards=[forward(ports="80:90"), forward(protocol="udp"), forward(ports="90")]),
+        r"port_forwards\[2\].ports: tcp 90 of 203.0.113.7 overlaps 80:90 of packet_filter.port_forwards\[0\]",
+    ),
+    (routed(metadata="192.0.2.5"), "packet_filter.metadata: '192.0.2.5' is not a mapping"),
+    (routed(metadata={"host": "meta", "port": 8775}), "metadata.host: 'meta' is not an IPv4"),
+    (routed(metadata={"host": None, "port": 0}), "metadata.port: 0"),
+    (routed(metadata={"host": "169.254.169.254", "port": 80}), "is what guests ask"),
+    (routed(metadata={"host": "0.0.0.0", "port": 80}), "metadata.host: '0.0.0.0' is not the address of a host"),
 ]
 
 
@@ -174,6 +251,66 @@ def test_networks_of_one_bridge_share_what_the_bridge_gets():
     assert meaning.services == ("br100",)
     assert meaning.labels["br100"] == "blue, red"
     assert len(meaning.translations) == 2
+
+
+def test_what_a_floating_ip_means():
+    plan = routed(floating_ips=[floating(), floating(address="203.0.113.8", interface="eth3", bridge="br7")])
+    meaning = intent(plan)
+    assert meaning.floating_ips == (
+        FloatingIp("203.0.113.7", "10.0.0.5", "eth2"),
+        FloatingIp("203.0.113.8", "10.0.0.5", "eth3"),
+    )
+    assert meaning.hairpins == (Hairpin("10.0.0.0/24", "br100"), Hairpin("10.0.0.0/24", "br7"))
+
+
+def test_a_floating_ip_may_name_a_network_that_is_not_listed():
+    plan = routed(floating_ips=[floating(fixed_address="10.9.0.5", fixed_cidr="10.9.0.0/24", bridge="br9")])
+    assert intent(plan).hairpins == (Hairpin("10.9.0.0/24", "br9"),)
+
+
+@pytest.mark.parametrize("fields", [{"routing_source_ip": "203.0.113.7"}, {"routing_source_ip": None}])
+def test_the_hosts_own_address_is_no_floating_ip(fields):
+    plan = routed(floating_ips=[floating(address="203.0.113.9"), floating()], **fields)
+    with pytest.raises(InputError, match=r"floating_ips\[1\].address: '203.0.113.7' is the host's own address"):
+        intent(plan, own="203.0.113.7")
+    assert intent(routed(port_forwards=[forward()], **fields), own="203.0.113.7").port_forwards
+
+
+@pytest.mark.parametrize(
+    ("entry", "meant"),
+    [
+        (forward(), ("tcp", 80, 80, 80)),
+        (forward(ports=80, fixed_port="8080"), ("tcp", 80, 80, 8080)),
+        (forward(ports="8000:8010", protocol="udp"), ("udp", 8000, 8010, 8000)),
+        (forward(ports="1:65535", fixed_port=1), ("tcp", 1, 65535, 1)),
+    ],
+)
+def test_what_a_port_forward_means(entry, meant):
+    meaning = intent(routed(port_forwards=[entry]))
+    protocol, first, last, to_first = meant
+    assert meaning.port_forwards == (PortForward("203.0.113.7", protocol, first, last, "10.0.0.5", to_first),)
+    assert meaning.hairpins == (Hairpin("10.0.0.0/24", "br100"),)
+
+
+def test_a_port_of_another_address_or_protocol_is_another_port():
+    packet_filter.parse(
+        routed(port_forwards=[forward(), forward(protocol="udp"), forward(address="203.0.113.8"), forward(ports="81")])
+    )
+
+
+def test_metadata_elsewhere_is_asked_with_the_guests_own_address():
+    plan = section(network(), network(**RED), dmz_cidr=["10.128.0.0/24"], metadata={"host": "192.0.2.50", "port": 8775})
+    meaning = intent(plan)
+    assert meaning.metadata == Metadata("192.0.2.50", 8775)
+    for cidr in ("10.0.0.0/24", "10.0.1.0/24"):
+        assert Untranslated(cidr, "192.0.2.50/32", inside=False) in meaning.untranslated
+
+
+@pytest.mark.parametrize("host", [None, "127.0.0.1"])
+def test_metadata_here_needs_no_exception(host):
+    meaning = intent(routed(metadata={"host": host, "port": 80}))
+    assert meaning.metadata == Metadata(None, 80)
+    assert meaning.untranslated == intent(routed()).untranslated
 
 
 def test_no_network_means_nothing():

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import pathlib
+import typing as t
 
 import jsonschema
 import pytest
-from a_site import instance, multi_host, plans, site
+from a_site import allocate, instance, multi_host, plans, site
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import declaration, packet_filter, preflight
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.plan import compose
 
 SCHEMA = json.loads((pathlib.Path(__file__).parents[4] / "docs" / "host_plan.schema.json").read_text())
 
@@ -136,3 +140,172 @@ def test_no_declaration_is_an_empty_plan_for_each_host() -> None:
     for plan in plans(site(networks=[])).values():
         assert (plan["links"]["bridges"], plan["dnsmasq"]["instances"]) == ([], [])
         assert plan["packet_filter"]["networks"] == []
+
+
+def floating(make=site, **changes):
+    """A site with floating IPs, in which two of three instances have one; the lowest was declared last."""
+    given = {
+        "floating_ranges": [{"range": "203.0.113.200-203.0.113.210", "interface": "eth5"}],
+        "instances": [
+            instance("a", floating_ip="203.0.113.209"),
+            instance("b", "compute2", floating_ip="203.0.113.201"),
+            instance("c"),
+        ],
+    }
+    return make(**{**given, **changes})
+
+
+def leads(made):
+    """Host, floating IP, fixed IP and interface of all that is translated."""
+    return [
+        (host, row["address"], row["fixed_address"], row["interface"])
+        for host, plan in made.items()
+        for row in plan["packet_filter"].get("floating_ips", [])
+    ]
+
+
+def bound(made):
+    return [
+        (host, row["address"], row["interface"])
+        for host, plan in made.items()
+        for row in plan.get("floating_addresses", {"addresses": []})["addresses"]
+    ]
+
+
+def test_the_host_of_the_network_has_the_floating_ips() -> None:
+    made = plans(floating())
+    assert leads(made) == [
+        ("net1", "203.0.113.201", "10.0.0.3", "eth2"),
+        ("net1", "203.0.113.209", "10.0.0.2", "eth2"),
+    ]
+    assert bound(made) == [("net1", "203.0.113.201", "eth2"), ("net1", "203.0.113.209", "eth2")]
+
+
+def test_in_multi_host_the_host_of_the_instance_has_its_floating_ip() -> None:
+    made = plans(floating(multi_host))
+    assert leads(made) == [
+        ("compute1", "203.0.113.209", "10.0.0.4", "eth2"),
+        ("compute2", "203.0.113.201", "10.0.0.5", "eth2"),
+    ]
+    assert bound(made) == [("compute1", "203.0.113.209", "eth2"), ("compute2", "203.0.113.201", "eth2")]
+
+
+@pytest.mark.parametrize("make", [site, multi_host])
+def test_a_plan_with_floating_ips_fits_the_schema_and_what_applies_it(make) -> None:
+    for made in plans(floating(make, settings={"nova_send_arp_for_ha": True})).values():
+        jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker()).validate(made)
+        section = packet_filter.parse(made["packet_filter"])
+        # Of which network each is the filter finds by itself.
+        assert {(pin.cidr, pin.bridge) for pin in section.hairpins} == (
+            {("10.0.0.0/24", "br100")} if section.floating_ips else set()
+        )
+
+
+def test_a_host_without_floating_ips_has_the_plan_that_it_had() -> None:
+    with_some = plans(floating())
+    without = plans(floating(floating_ranges=[], instances=[instance("a"), instance("b", "compute2"), instance("c")]))
+    assert leads(without) == [] == bound(without)
+    assert [host for host in with_some if with_some[host] != without[host]] == ["net1"]
+    for part in ("floating_ips", "port_forwards", "metadata", "instances", "security_groups", "provider_rules"):
+        assert part not in without["net1"]["packet_filter"]
+    assert "floating_addresses" not in without["net1"]
+
+
+def test_a_floating_ip_that_leads_nowhere_is_on_no_host() -> None:
+    projects = [{"name": "acme", "floating_ips": ["203.0.113.205"]}]
+    declared = floating(projects=projects, instances=[instance("a")])
+    assert allocate(declared).floating_ips["203.0.113.205"].project == "acme"
+    assert leads(plans(declared)) == [] == bound(plans(declared))
+
+
+def test_a_floating_ip_that_moves_is_on_the_new_host_alone() -> None:
+    before = floating(multi_host)
+    after = floating(
+        multi_host, instances=[instance("a"), instance("b", "compute2", floating_ip="203.0.113.209"), instance("c")]
+    )
+    assert leads(plans(after, allocate(before))) == [("compute2", "203.0.113.209", "10.0.0.5", "eth2")]
+
+
+def test_an_ipv6_floating_ip_is_recorded_and_not_planned() -> None:
+    declared = floating(
+        networks=[{"label": "blue", "fixed_range": "10.0.0.0/24", "fixed_range_v6": "2001:db8:1::/64"}],
+        floating_ranges=[{"range": "2001:db8:f::1-2001:db8:f::9"}],
+        instances=[instance("a", floating_ip="2001:db8:f::5")],
+    )
+    assert allocate(declared).floating_ips["2001:db8:f::5"].fixed_address is not None
+    assert leads(plans(declared)) == [] == bound(plans(declared))
+
+
+@pytest.mark.parametrize(("public", "expected"), [("eth2", "eth2"), (None, "eth5")])
+def test_the_public_interface_goes_before_that_of_the_range(public: str | None, expected: str) -> None:
+    declared = floating()
+    declared["hosts"]["net1"].update(nova_public_interface=public, nova_routing_source_ip="")
+    made = plans(declared)
+    assert {interface for *_rest, interface in leads(made) + bound(made)} == {expected}
+
+
+def refusal(declared: dict[str, t.Any]) -> str:
+    with pytest.raises(InputError) as refused:
+        plans(declared)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_floating_ip_without_an_interface_is_refused() -> None:
+    declared = floating(floating_ranges=["203.0.113.200-203.0.113.210"])
+    declared["hosts"]["net1"].update(nova_public_interface=None, nova_routing_source_ip="")
+    said = refusal(declared)
+    for part in ("'net1'", "203.0.113.201", "'nova'", "nova_public_interface"):
+        assert part in said
+
+
+@pytest.mark.parametrize("option", ["nova_my_ip", "nova_routing_source_ip"])
+def test_a_floating_ip_that_is_the_hosts_own_address_is_refused(option: str) -> None:
+    declared = floating()
+    declared["hosts"]["net1"][option] = "203.0.113.209"
+    said = refusal(declared)
+    assert "203.0.113.209" in said and "10.0.0.2" in said and option in said
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, None),
+        ({"nova_send_arp_for_ha": False, "nova_send_arp_for_ha_count": 5}, None),
+        ({"nova_send_arp_for_ha": True}, 3),
+        ({"nova_send_arp_for_ha": True, "nova_send_arp_for_ha_count": 5}, 5),
+    ],
+)
+def test_how_often_neighbours_are_told(options: dict[str, t.Any], expected: int | None) -> None:
+    assert plans(floating(settings=options))["net1"]["floating_addresses"].get("send_arp") == expected
+
+
+@pytest.mark.parametrize("count", [0, 101, "often"])
+def test_neighbours_are_told_at_least_once_and_not_for_ever(count: object) -> None:
+    assert "nova_send_arp_for_ha_count" in refusal(floating(settings={"nova_send_arp_for_ha_count": count}))
+
+
+def test_the_order_does_not_depend_on_that_of_the_store() -> None:
+    declared = floating()
+    held = allocate(declared)
+    parsed = declaration.parse(**declared)
+    turned = held._replace(floating_ips=dict(reversed(held.floating_ips.items())))
+    assert compose(turned, parsed) == compose(held, parsed)
+
+
+def test_the_interface_of_a_range_has_to_be_there_or_planned() -> None:
+    declared = floating(floating_ranges=[{"range": "203.0.113.200-203.0.113.210", "interface": "eth5"}])
+    declared["hosts"]["net1"].update(nova_public_interface=None, nova_routing_source_ip="")
+    links = [{"name": name, "index": index, "addresses": []} for index, name in enumerate(["eth0", "eth1"], 1)]
+    report = {"links": links, "carried": {}, "reached_by": [], "route_sources": []}
+    with pytest.raises(InputError) as refused:
+        preflight.check(plans(declared), {"net1": report})
+    # Once for each interface, not for each address.
+    (said,) = str(refused.value).splitlines()
+    for part in ("'net1'", "203.0.113.201", "'eth5'", "eth0, eth1"):
+        assert part in said
+    declared["floating_ranges"][0]["interface"] = "br100"
+    preflight.check(plans(declared), {"net1": report})
+    report["links"].append({"name": "eth5", "index": 3, "addresses": []})
+    declared["floating_ranges"][0]["interface"] = "eth5"
+    preflight.check(plans(declared), {"net1": report})

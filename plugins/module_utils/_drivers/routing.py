@@ -1,0 +1,40 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The packet filter and the floating addresses of a host, in step: an address is bound only while rules lead it on.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._core import packet_filter
+from . import floating_addresses
+
+Result = dict[str, t.Any]
+
+
+def apply(
+    filter_by: t.Callable[..., Result], plan: object, floating: object, *, check: bool, diff: bool, wait: int
+) -> Result:
+    """Apply both sections of the plan, `floating` being None where there is none; both are checked before anything.
+
+    `filter_by` is the back end of the packet filter.
+    """
+    if floating is None:
+        return filter_by(plan, check=check, diff=diff, wait=wait)
+    places = floating_addresses.apply(floating, check=True)
+    if places["changed"] and not check:
+        packet_filter.parse(plan)
+        floating_addresses.apply(floating, only_unbind=True, wait=wait)
+    result = filter_by(plan, check=check, diff=diff, wait=wait)
+    if places["changed"] and not check:
+        floating_addresses.apply(floating, wait=wait)
+    result["changed"] = result["changed"] or places["changed"]
+    result["actions"] += places["actions"]
+    if diff and places["changed"]:
+        result["diff"].append(places["diff"])
+    return result

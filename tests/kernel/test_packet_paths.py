@@ -1,0 +1,554 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Packets through a routing node: guests on two bridges, and outside of it somebody who asks for them.
+
+The node is the test's own network namespace. Servers answer with their name and the address that they see.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+
+import pytest
+from a_router import namespace, run
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import floating_addresses, routing
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables as driver
+
+SERVE = """
+import selectors, socket, sys
+name, ports = sys.argv[1], [int(port) for port in sys.argv[2:]]
+every = selectors.DefaultSelector()
+for port in ports:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        listener = socket.socket(socket.AF_INET, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("0.0.0.0", port))
+        if kind == socket.SOCK_STREAM:
+            listener.listen(64)
+        every.register(listener, selectors.EVENT_READ, (kind, port))
+print("ready", flush=True)
+while True:
+    for key, _events in every.select():
+        kind, port = key.data
+        if kind == socket.SOCK_STREAM:
+            client, peer = key.fileobj.accept()
+            client.sendall(f"{name}:{port} sees {peer[0]}".encode())
+            client.close()
+        else:
+            _data, peer = key.fileobj.recvfrom(100)
+            key.fileobj.sendto(f"{name}:{port} sees {peer[0]}".encode(), peer)
+"""
+ASK = """
+import socket, sys
+for word in sys.argv[1:]:
+    kind, address, port = word.split("/")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as asker:
+        asker.settimeout(0.5)
+        try:
+            asker.connect((address, int(port)))
+            if kind == "udp":
+                asker.send(b"who am I")
+            print(asker.recv(100).decode())
+        except ConnectionRefusedError:
+            print("refused")
+        except OSError:
+            print("no answer")
+"""
+
+ASK_AGAIN = """
+import socket, sys
+asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asker.settimeout(0.5)
+asker.connect((sys.argv[1], int(sys.argv[2])))
+for _line in sys.stdin:
+    try:
+        asker.send(b"still there")
+        print(asker.recv(100).decode(), flush=True)
+    except ConnectionRefusedError:
+        print("refused", flush=True)
+    except OSError:
+        print("no answer", flush=True)
+"""
+
+#: Guests by their bridges. `far` ones are behind a switch, as on another host.
+PLACES = {"a": ("br100", "10.0.0.2"), "b": ("br100", "10.0.0.3"), "c": ("br101", "10.0.1.2")}
+PLAN = {
+    "public_interface": "eth2",
+    "routing_source_ip": "192.0.2.1",
+    "dmz_cidr": [],
+    "force_snat_range": [],
+    "networks": [
+        {"label": "blue", "bridge": "br100", "cidr": "10.0.0.0/24", "gateway": True, "dhcp": True, "snat": True},
+        {"label": "red", "bridge": "br101", "cidr": "10.0.1.0/24", "gateway": True, "dhcp": True, "snat": True},
+    ],
+}
+FLOATING = {"address": "192.0.2.103", "fixed_address": "10.0.0.3", "bridge": "br100", "fixed_cidr": "10.0.0.0/24"}
+FLOATING_A = {**FLOATING, "address": "192.0.2.102", "fixed_address": "10.0.0.2"}
+
+
+def batch(text, *inside):
+    run(*inside, "ip", "-batch", "-", text=text)
+
+
+class Site:
+    """The hosts of a test, and what they see of each other."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.inside = {"node": []}
+
+    def host(self, name):
+        pid, inside = self.stack.enter_context(namespace())
+        self.inside[name] = inside
+        return pid
+
+    def serve(self, name, *ports):
+        words = [*self.inside[name], sys.executable, "-c", SERVE, name, *map(str, ports)]
+        server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+        def end():
+            server.kill()
+            server.wait()
+            server.stdout.close()
+
+        self.stack.callback(end)
+        assert server.stdout.readline() == "ready\n"
+
+    def ask(self, name, *questions):
+        """What `name` hears when it asks, each question as protocol/address/port."""
+        return run(*self.inside[name], sys.executable, "-c", ASK, *questions).splitlines()
+
+    def keep_asking(self, name, address, port=4000):
+        """A conversation from one port: returns a function that goes on with it, and says who answers."""
+        words = [*self.inside[name], sys.executable, "-c", ASK_AGAIN, address, str(port)]
+        asker = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+        def end():
+            asker.kill()
+            asker.communicate()
+
+        self.stack.callback(end)
+
+        def ask():
+            asker.stdin.write("\n")
+            return asker.stdout.readline().strip()
+
+        return ask
+
+    def sees(self, name, address):
+        """By TCP and by UDP, which have to agree."""
+        one, two = self.ask(name, f"tcp/{address}/4000", f"udp/{address}/4000")
+        assert one == two
+        return one
+
+    def pings(self, name, address):
+        command = [*self.inside[name], "ping", "-c", "1", "-W", "0.5", "-q", address]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+
+#: Guests at ports of the node's own bridge, with bridged packets kept from iptables or led through it; and guests that
+#: are together behind one port of it.
+SHAPES = {"bridged apart": (0, False), "bridged through iptables": (1, False), "behind one port": (0, True)}
+
+
+@pytest.fixture(params=SHAPES.values(), ids=SHAPES)
+def site(variant, request):
+    through, far = request.param
+    variant.load("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n")
+    with contextlib.ExitStack() as stack:
+        made = Site(stack)
+        run("sysctl", "-qw", "net.ipv4.ip_forward=1", f"net.bridge.bridge-nf-call-iptables={through}")
+        for bridge, address in (("br100", "10.0.0.1/24"), ("br101", "10.0.1.1/24")):
+            batch(f"link add {bridge} type bridge forward_delay 0\naddr add {address} dev {bridge}\n")
+            batch(f"link set {bridge} up\n")
+            if far:
+                pid = made.host(bridge)
+                batch(f"link add to-{bridge} type veth peer name uplink netns {pid}\n")
+                batch(f"link set to-{bridge} up master {bridge}\n")
+                batch(f"link add {bridge} type bridge forward_delay 0\nlink set {bridge} up\n", *made.inside[bridge])
+                batch(f"link set uplink up master {bridge}\n", *made.inside[bridge])
+        for name, (bridge, address) in PLACES.items():
+            pid = made.host(name)
+            switch = made.inside[bridge] if far else []
+            batch(f"link add tap-{name} type veth peer name eth0 netns {pid}\n", *switch)
+            batch(f"link set tap-{name} up master {bridge}\n", *switch)
+            batch(f"link set tap-{name} type bridge_slave hairpin on\n", *switch)
+            batch(f"addr add {address}/24 dev eth0\nlink set eth0 up\n", *made.inside[name])
+            batch(f"route add default via {address.rpartition('.')[0]}.1\n", *made.inside[name])
+            made.serve(name, 4000, 4001, 4002)
+        pid = made.host("outside")
+        batch(f"link add eth2 type veth peer name eth0 netns {pid}\nlink set eth2 up\naddr add 192.0.2.1/24 dev eth2\n")
+        batch("addr add 192.0.2.9/24 dev eth0\nlink set eth0 up\n", *made.inside["outside"])
+        batch("route add 10.0.0.0/23 via 192.0.2.1\n", *made.inside["outside"])
+        made.serve("outside", 4000)
+        yield made
+
+
+def apply(**more):
+    driver.apply({**PLAN, **more}, wait=5)
+    assert not driver.apply({**PLAN, **more}, check=True, wait=5)["changed"]
+
+
+def bind(*addresses):
+    batch("".join(f"addr add {address}/32 dev eth2\n" for address in addresses))
+
+
+def test_a_floating_ip_is_reached_from_everywhere(site):
+    apply()
+    bind("192.0.2.103")
+    # Without a rule the address is the node's own, and nobody listens there.
+    for name in ("outside", "a", "c", "node"):
+        assert site.sees(name, "192.0.2.103") == "refused"
+    assert site.sees("b", "192.0.2.9") == "outside:4000 sees 192.0.2.1"
+
+    apply(floating_ips=[FLOATING])
+    assert site.sees("outside", "192.0.2.103") == "b:4000 sees 192.0.2.9"
+    # From its own network: by way of the node, so that the answer comes back by it.
+    assert site.sees("a", "192.0.2.103") == "b:4000 sees 10.0.0.1"
+    assert site.sees("c", "192.0.2.103") == "b:4000 sees 10.0.1.2"
+    assert site.sees("node", "192.0.2.103").startswith("b:4000 sees ")
+    # The instance itself, which everybody knows by its floating IP.
+    assert site.sees("b", "192.0.2.103") == "b:4000 sees 192.0.2.103"
+    assert all(site.pings(name, "192.0.2.103") for name in ("outside", "a", "b", "c", "node"))
+    # Outwards with its floating IP, the others with the node's address, and inside with nobody's but its own.
+    assert site.sees("b", "192.0.2.9") == "outside:4000 sees 192.0.2.103"
+    assert site.sees("a", "192.0.2.9") == "outside:4000 sees 192.0.2.1"
+    assert site.sees("b", "10.0.0.2") == "a:4000 sees 10.0.0.3"
+    assert site.sees("b", "10.0.1.2") == "c:4000 sees 10.0.0.3"
+    assert site.sees("outside", "10.0.0.3") == "b:4000 sees 192.0.2.9"
+
+    apply()
+    assert site.sees("outside", "192.0.2.103") == "refused"
+    assert site.sees("b", "192.0.2.9") == "outside:4000 sees 192.0.2.1"
+
+
+def test_between_two_floating_ips_each_sees_the_other_by_it(site):
+    bind("192.0.2.102", "192.0.2.103")
+    apply(floating_ips=[FLOATING, FLOATING_A])
+    assert site.sees("a", "192.0.2.103") == "b:4000 sees 192.0.2.102"
+    assert site.sees("b", "192.0.2.102") == "a:4000 sees 192.0.2.103"
+    assert site.sees("b", "192.0.2.103") == "b:4000 sees 192.0.2.103"
+    assert site.sees("outside", "192.0.2.102") == "a:4000 sees 192.0.2.9"
+
+
+def test_one_of_ten_thousand_is_reached_like_the_only_one(site):
+    crowd = [
+        {"address": f"198.18.{number >> 8}.{number & 255}", "fixed_address": f"10.0.0.{number % 200 + 20}"}
+        for number in range(2000)
+    ]
+    bind("192.0.2.103")
+    apply(floating_ips=[*crowd, FLOATING])
+    for name, seen in (("outside", "192.0.2.9"), ("a", "10.0.0.1"), ("b", "192.0.2.103")):
+        assert site.sees(name, "192.0.2.103") == f"b:4000 sees {seen}"
+    assert site.sees("b", "192.0.2.9") == "outside:4000 sees 192.0.2.103"
+
+
+def test_a_guest_leaves_by_each_interface_with_the_floating_ip_of_that_one(site):
+    pid = site.host("other outside")
+    batch(f"link add eth3 type veth peer name eth0 netns {pid}\nlink set eth3 up\naddr add 198.51.100.1/24 dev eth3\n")
+    batch("addr add 198.51.100.9/24 dev eth0\nlink set eth0 up\n", *site.inside["other outside"])
+    site.serve("other outside", 4000)
+    bind("192.0.2.103")
+    batch("addr add 198.51.100.103/32 dev eth3\n")
+    other = {**FLOATING, "address": "198.51.100.103", "interface": "eth3"}
+    apply(floating_ips=[other, FLOATING])
+    assert site.sees("b", "198.51.100.9") == "other outside:4000 sees 198.51.100.103"
+    assert site.sees("b", "192.0.2.9") == "outside:4000 sees 192.0.2.103"
+    assert site.sees("other outside", "198.51.100.103") == "b:4000 sees 198.51.100.9"
+    assert site.sees("outside", "192.0.2.103") == "b:4000 sees 192.0.2.9"
+
+
+def test_ports_of_one_address_lead_to_several_guests(site):
+    bind("192.0.2.103")
+    forward = {"address": "192.0.2.103", "protocol": "tcp", "fixed_address": "10.0.0.2"}
+    apply(
+        port_forwards=[
+            {**forward, "ports": "80", "fixed_port": 4001},
+            {**forward, "ports": "8000:8002", "fixed_address": "10.0.1.2", "fixed_port": 4000},
+            {**forward, "ports": "4002", "protocol": "udp"},
+        ]
+    )
+    ways = ["tcp/192.0.2.103/80", *(f"tcp/192.0.2.103/{port}" for port in (8000, 8001, 8002)), "udp/192.0.2.103/4002"]
+    closed = ["tcp/192.0.2.103/4000", "tcp/192.0.2.103/8003", "tcp/192.0.2.103/4002"]
+
+    def answers(name, to_a, to_c):
+        assert site.ask(name, *ways, *closed) == [
+            f"a:4001 sees {to_a}",
+            *(f"c:{port} sees {to_c}" for port in (4000, 4001, 4002)),
+            f"a:4002 sees {to_a}",
+            *["refused"] * len(closed),
+        ]
+        # The node tells only so often that it has nobody there.
+        assert site.ask(name, "udp/192.0.2.103/80")[0] in ("refused", "no answer")
+
+    answers("outside", "192.0.2.9", "192.0.2.9")
+    answers("b", "10.0.0.1", "10.0.0.3")
+    answers("c", "10.0.1.2", "10.0.1.1")
+    # Outwards the guests have no address of their own, and what is not forwarded can have a floating IP as well.
+    assert site.sees("a", "192.0.2.9") == "outside:4000 sees 192.0.2.1"
+    apply(port_forwards=[{**forward, "ports": "80", "fixed_port": 4001}], floating_ips=[FLOATING])
+    assert site.ask("outside", "tcp/192.0.2.103/80", "tcp/192.0.2.103/4001") == [
+        "a:4001 sees 192.0.2.9",
+        "b:4001 sees 192.0.2.9",
+    ]
+
+
+def test_metadata_of_the_node_itself_sees_who_asks(site, variant):
+    variant.load("*filter\n:INPUT DROP [0:0]\nCOMMIT\n")
+    site.serve("node", 8775)
+    question = "tcp/169.254.169.254/80"
+    apply()
+    assert site.ask("a", question) != ["node:8775 sees 10.0.0.2"]
+    apply(metadata={"host": None, "port": 8775}, floating_ips=[FLOATING])
+    for name, (_bridge, address) in PLACES.items():
+        assert site.ask(name, question) == [f"node:8775 sees {address}"]
+    # The way in is only for that address, and not from outside.
+    assert site.ask("a", "tcp/10.0.0.1/8775") == ["no answer"]
+    batch("route add 169.254.169.254/32 via 192.0.2.1\n", *site.inside["outside"])
+    assert site.ask("outside", question, "tcp/192.0.2.1/8775") == ["no answer", "no answer"]
+
+
+@pytest.mark.parametrize("gateway", [True, False])
+def test_metadata_of_another_host_sees_who_asks(site, variant, gateway):
+    site.serve("outside", 8775)
+    closed = [{**network, "gateway": gateway} for network in PLAN["networks"]]
+    apply(networks=closed, metadata={"host": "192.0.2.9", "port": 8775}, floating_ips=[FLOATING])
+    for name, (_bridge, address) in PLACES.items():
+        assert site.ask(name, "tcp/169.254.169.254/80") == [f"outside:8775 sees {address}"]
+    # Bridges that forward nothing forward nothing else.
+    assert (site.ask("a", "tcp/192.0.2.9/4000") == ["no answer"]) is not gateway
+
+
+def test_a_conversation_follows_a_floating_ip_and_no_other_is_cut(site):
+    bind("192.0.2.102", "192.0.2.103")
+    apply()
+    early = site.keep_asking("outside", "192.0.2.103")
+    assert early() == "refused"
+    apply(floating_ips=[FLOATING, FLOATING_A])
+    # It had begun when the address was the node's own.
+    assert early() == "b:4000 sees 192.0.2.9"
+    other, outwards, inside = (
+        site.keep_asking("outside", "192.0.2.102"),
+        site.keep_asking("b", "192.0.2.9"),
+        site.keep_asking("c", "192.0.2.103"),
+    )
+    assert other() == "a:4000 sees 192.0.2.9"
+    assert outwards() == "outside:4000 sees 192.0.2.103"
+    assert inside() == "b:4000 sees 10.0.1.2"
+    entries = established()
+
+    moved = {**FLOATING, "fixed_address": "10.0.1.2", "bridge": "br101", "fixed_cidr": "10.0.1.0/24"}
+    apply(floating_ips=[moved, FLOATING_A])
+    assert early() == "c:4000 sees 192.0.2.9"
+    assert outwards() == "outside:4000 sees 192.0.2.1"
+    assert inside() == "c:4000 sees 192.0.2.103"
+    # The other conversation is the very same one still.
+    assert other() == "a:4000 sees 192.0.2.9"
+    kept = [entry for entry in entries if "dst=192.0.2.102" in entry]
+    assert kept and set(kept) <= set(established())
+
+    apply(floating_ips=[FLOATING_A])
+    assert early() in ("refused", "no answer")
+    assert other() == "a:4000 sees 192.0.2.9"
+
+
+def test_ports_that_move_take_their_conversations_with_them(site):
+    bind("192.0.2.103")
+    forward = {"address": "192.0.2.103", "protocol": "udp", "ports": "8000:8001", "fixed_address": "10.0.0.2"}
+    apply(port_forwards=[{**forward, "fixed_port": 4000}])
+    first, second = (site.keep_asking("outside", "192.0.2.103", port) for port in (8000, 8001))
+    assert [first(), second()] == ["a:4000 sees 192.0.2.9", "a:4001 sees 192.0.2.9"]
+    entries = [entry for entry in established() if "dport=8001" in entry]
+    apply(
+        port_forwards=[
+            {**forward, "ports": "8001", "fixed_port": 4001},
+            {**forward, "ports": "8000", "fixed_port": 4000, "fixed_address": "10.0.1.2"},
+        ]
+    )
+    assert [first(), second()] == ["c:4000 sees 192.0.2.9", "a:4001 sees 192.0.2.9"]
+    assert entries and entries == [entry for entry in established() if "dport=8001" in entry]
+
+
+def established():
+    """The conversations that the node knows, each with the number that the kernel gave it."""
+    return [
+        " ".join(word for word in line.split()[3:] if not word.startswith(("[", "mark=", "use=")))
+        for line in run("conntrack", "-L", "-o", "id", "-p", "udp").splitlines()
+    ]
+
+
+def test_addresses_are_bound_while_rules_lead_them_on(site, variant, monkeypatch):
+    """Whatever is seen on the way, an address that is bound has its rule."""
+    monkeypatch.setattr(floating_addresses, "LOCK_FILE", str(variant.folder / "run" / "floating.lock"))
+    seen = variant.folder / "seen"
+    look = (
+        f"echo $(ip -4 addr show dev eth2 | grep -c :nova) "
+        f"$({variant.real['iptables-save']} -t nat | grep -c 'DNAT --to-destination 10[.]') >>{seen}"
+    )
+    variant.wrap("iptables-restore", before=look)
+
+    def both(*ips, check=False):
+        addresses = [{"address": entry["address"], "interface": "eth2"} for entry in ips]
+        plan = {**PLAN, "floating_ips": list(ips)}
+        return routing.apply(driver.apply, plan, {"addresses": addresses}, check=check, diff=False, wait=5)
+
+    both()
+    seen.unlink()
+    predicted = both(FLOATING, check=True)
+    assert predicted["actions"][-1] == "bind 192.0.2.103 to eth2"
+    assert both(FLOATING) == predicted
+    assert seen.read_text() == "0 0\n"
+    assert site.sees("outside", "192.0.2.103") == "b:4000 sees 192.0.2.9"
+    assert not both(FLOATING)["changed"]
+    seen.unlink()
+    with pytest.raises(InputError):
+        both({**FLOATING, "fixed_address": "10.9.9.9", "address": "192.0.2.104"})
+    assert site.sees("outside", "192.0.2.103") == "b:4000 sees 192.0.2.9"
+    assert both()["actions"][-1] == "unbind 192.0.2.103 from eth2"
+    assert seen.read_text() == "0 1\n"
+    assert site.sees("outside", "192.0.2.103") == "no answer"
+
+
+# -- security groups
+
+
+THROUGH = pytest.mark.parametrize("site", [SHAPES["bridged through iptables"]], ids=["groups"], indirect=True)
+ADDRESSES = {name: address for name, (_bridge, address) in PLACES.items()}
+
+
+def guarded(groups, **more):
+    """A plan in which each guest is in the groups named; a group is its rules, its members are those who are in it."""
+    of_guests = {name: [group for group in groups if name in groups[group][0]] for name in PLACES}
+    return {
+        "instances": [
+            {
+                "address": address,
+                "cidr": address.rpartition(".")[0] + ".0/24",
+                "dhcp_server": address.rpartition(".")[0] + ".1",
+                "security_groups": of_guests[name],
+            }
+            for name, address in ADDRESSES.items()
+        ],
+        "security_groups": [
+            {"name": group, "members": [ADDRESSES[name] for name in names], "rules": rules}
+            for group, (names, rules) in groups.items()
+        ],
+        **more,
+    }
+
+
+def hears(site, name, *questions):
+    """Whether each question is answered."""
+    return ["sees" in answer for answer in site.ask(name, *questions)]
+
+
+@THROUGH
+def test_nothing_comes_in_that_no_rule_allows(site):
+    bind("192.0.2.103")
+    apply(floating_ips=[FLOATING], metadata={"host": None, "port": 8775}, **guarded({"default": ("abc", [])}))
+    site.serve("node", 8775, 53)
+    every = [f"{protocol}/{address}/4000" for address in ("10.0.0.3", "192.0.2.103") for protocol in ("tcp", "udp")]
+    for name in ("outside", "a", "b", "c", "node"):
+        asked = every if name != "b" else every[2:]
+        assert hears(site, name, *asked) == [False] * len(asked)
+        assert not site.pings(name, "192.0.2.103")
+    # Everything goes out, and is answered; what the node itself offers is there for them.
+    for name in PLACES:
+        gateway = ADDRESSES[name].rpartition(".")[0] + ".1"
+        assert hears(site, name, "tcp/192.0.2.9/4000", "udp/192.0.2.9/4000", f"udp/{gateway}/53") == [True] * 3
+        assert site.pings(name, "192.0.2.9")
+        assert site.ask(name, "tcp/169.254.169.254/80") == [f"node:8775 sees {ADDRESSES[name]}"]
+    apply()
+    assert hears(site, "a", "tcp/10.0.0.3/4000") == [True]
+
+
+@THROUGH
+def test_rules_by_port_and_range_and_kind(site):
+    rules = [
+        {"protocol": "tcp", "ports": "4000", "cidr": "192.0.2.9/32"},
+        {"protocol": "udp", "ports": "4001:4002", "cidr": "10.0.0.0/24"},
+        {"protocol": "icmp", "icmp_type": 8, "icmp_code": 0, "cidr": "10.0.1.0/24"},
+    ]
+    bind("192.0.2.103")
+    apply(floating_ips=[FLOATING], **guarded({"web": ("b", rules)}))
+    ways = [f"{protocol}/192.0.2.103/{port}" for protocol in ("tcp", "udp") for port in (4000, 4001, 4002)]
+    assert hears(site, "outside", *ways) == [True, *[False] * 5]
+    assert hears(site, "a", *ways) == [False] * 4 + [True] * 2
+    assert hears(site, "c", *ways) == [False] * 6
+    assert [site.pings(name, "10.0.0.3") for name in ("outside", "a", "c")] == [False, False, True]
+
+
+@THROUGH
+def test_members_of_a_group_come_in_and_go_live(site):
+    web = [{"protocol": "tcp", "ports": "4000", "group": "clients"}, {"protocol": "icmp", "group": "clients"}]
+    apply(**guarded({"web": ("b", web), "clients": ("a", [])}))
+    question = "tcp/10.0.0.3/4000"
+    assert [hears(site, name, question) for name in ("a", "c", "outside")] == [[True], [False], [False]]
+    assert hears(site, "a", "tcp/10.0.0.3/4001", "udp/10.0.0.3/4000") == [False, False]
+    plan = guarded({"web": ("b", web), "clients": ("ac", [])})
+    joined = driver.apply({**PLAN, **plan}, wait=5)
+    assert "security group clients: add member 10.0.1.2" in joined["actions"]
+    assert [hears(site, name, question) for name in ("a", "c", "outside")] == [[True], [True], [False]]
+    assert site.pings("c", "10.0.0.3") and not site.pings("outside", "10.0.0.3")
+    apply(**guarded({"web": ("b", web), "clients": ("c", [])}))
+    assert [hears(site, name, question) for name in ("a", "c")] == [[False], [True]]
+    apply()
+    assert run("ipset", "save") == ""
+
+
+@THROUGH
+def test_what_a_rule_had_allowed_ends_with_it(site):
+    def rules(*ports):
+        return [{"protocol": "udp", "ports": port, "cidr": "10.0.0.0/16"} for port in ports]
+
+    apply(**guarded({"web": ("b", rules("4000", "4001"))}))
+    cut, kept, member = (
+        site.keep_asking("a", "10.0.0.3", 4000),
+        site.keep_asking("a", "10.0.0.3", 4001),
+        site.keep_asking("b", "192.0.2.9", 4000),
+    )
+    assert [cut(), kept(), member()] == ["b:4000 sees 10.0.0.2", "b:4001 sees 10.0.0.2", "outside:4000 sees 192.0.2.1"]
+    entries = [entry for entry in established() if "dport=4001" in entry or "dst=192.0.2.9" in entry]
+    apply(**guarded({"web": ("b", rules("4001"))}))
+    assert [cut(), kept(), member()] == ["no answer", "b:4001 sees 10.0.0.2", "outside:4000 sees 192.0.2.1"]
+    assert len(entries) == 2 and set(entries) <= set(established())
+
+
+@THROUGH
+def test_egress_rules_are_a_limit_and_no_permission(site):
+    out = [{"direction": "egress", "protocol": "tcp", "ports": "4000"}]
+    groups = {"limited": ("b", out), "open": ("a", [{"protocol": None}])}
+    apply(**guarded(groups))
+    ways = [
+        f"{protocol}/{address}/{port}"
+        for address in ("192.0.2.9", "10.0.0.2", "10.0.1.2")
+        for protocol, port in (("tcp", 4000), ("udp", 4000))
+    ]
+    # The answers to others still go out; c lets nothing in.
+    assert hears(site, "b", *ways) == [True, False, True, False, False, False]
+    assert hears(site, "a", "udp/192.0.2.9/4000") == [True]
+    groups["limited"] = ("b", [*out, {"direction": "egress", "protocol": "udp", "group": "open"}])
+    apply(**guarded(groups))
+    assert hears(site, "b", *ways) == [True, False, True, True, False, False]
+
+
+@THROUGH
+def test_provider_rules_come_before_everything(site):
+    groups = {"open": ("abc", [{"protocol": None}])}
+    apply(**guarded(groups))
+    talk = site.keep_asking("outside", "10.0.0.3")
+    assert talk() == "b:4000 sees 192.0.2.9"
+    apply(**guarded(groups, provider_rules=[{"cidr": "192.0.2.9/32"}, {"protocol": "tcp", "ports": "4001"}]))
+    assert talk() == "no answer"
+    assert hears(site, "a", "tcp/10.0.0.3/4000", "tcp/10.0.0.3/4001") == [True, False]
+
+
+@THROUGH
+def test_same_net_traffic_only_where_it_is_allowed(site):
+    apply(**guarded({"default": ("abc", [])}, allow_same_net_traffic=True))
+    assert [hears(site, name, "tcp/10.0.0.3/4000") for name in ("a", "c", "outside")] == [[True], [False], [False]]

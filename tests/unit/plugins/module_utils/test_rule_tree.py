@@ -1,0 +1,132 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The tree of chains, walked as a packet walks it."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import random
+
+import pytest
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import addressing, rule_tree
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.rule_tree import LEAF, Branch
+from hypothesis import given
+from hypothesis import strategies as st
+
+ROOT = "nova-network-float-from99"
+STEM = "nova-network-from99-"
+
+
+def grow(branches):
+    return rule_tree.grow(ROOT, STEM, "-s", branches)
+
+
+def single(value, rules=1):
+    return Branch(value, 32, [f"-s {addressing.text(value)}/32 -m rule --number {number}" for number in range(rules)])
+
+
+def walk(chains, value):
+    """The rules that speak of an address, in a packet's order, and how many rules it looked at."""
+    address = ipaddress.IPv4Address(value)
+    found, looks, chain = [], 0, ROOT
+    while chain is not None:
+        following = None
+        for rule in chains[chain]:
+            looks += 1
+            words = rule.split()
+            assert words[0] == "-s"
+            if address in ipaddress.IPv4Network(words[1]):
+                if words[2] == "-g":
+                    following = words[3]
+                    break
+                found.append(rule)
+        chain = following
+    return found, looks
+
+
+_values = st.one_of(
+    st.integers(0, 2**32 - 1),
+    st.integers(0x0A000000, 0x0A0001FF),
+    st.integers(0xCB007100, 0xCB0071FF),
+)
+
+
+@given(st.dictionaries(_values, st.integers(1, 5), max_size=300), _values)
+def test_each_address_meets_its_own_rules_and_no_other_address_any(wanted, stranger):
+    branches = [single(value, rules) for value, rules in wanted.items()]
+    chains = grow(branches)
+    for branch in branches:
+        assert walk(chains, branch.first)[0] == branch.rules
+    assert stranger in wanted or walk(chains, stranger)[0] == []
+    # Every chain is led to just once, and a name is as long as the kernel takes it.
+    led_to = [rule.split()[3] for rules in chains.values() for rule in rules if " -g " in rule]
+    assert sorted(led_to) == sorted(set(chains) - {ROOT})
+    assert all(len(chain) <= 28 for chain in chains)
+
+
+@given(st.lists(st.tuples(_values, st.integers(0, 32)), max_size=200))
+def test_ranges_meet_their_rules_too(wanted):
+    branches, end = [], -1
+    for value, prefix in sorted((value >> 32 - prefix << 32 - prefix, prefix) for value, prefix in wanted):
+        if value > end:
+            end = value | (1 << 32 - prefix) - 1
+            branches.append(Branch(value, prefix, [f"-s {addressing.text(value)}/{prefix} -j X"]))
+    chains = grow(branches)
+    for value, prefix, rules in branches:
+        for inside in (value, value | (1 << 32 - prefix) - 1):
+            assert walk(chains, inside)[0] == rules
+
+
+def test_few_rules_need_no_tree():
+    assert list(grow([])) == [ROOT]
+    assert list(grow(single(value) for value in range(LEAF))) == [ROOT]
+    assert len(grow(single(value) for value in range(LEAF + 1))) > 1
+
+
+PLACES = {
+    "side by side": lambda count: range(0xCB000000, 0xCB000000 + count),
+    "a /24 apart": lambda count: range(0x0A000003, 0x0A000003 + count * 256, 256),
+    "anywhere": lambda count: random.Random(1).sample(range(2**32), count),
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_ten_thousand_cost_a_packet_little_more_than_a_hundred(place):
+    looks = {}
+    for count in (100, 10_000):
+        values = place(count)
+        chains = grow(map(single, values))
+        looks[count] = max(walk(chains, value)[1] for value in values)
+        assert len(chains) <= count / 4
+    assert looks[10_000] <= 16 * 4 + LEAF
+    assert looks[10_000] <= looks[100] + 3 * 16
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_one_more_address_touches_what_is_near_it(place):
+    values = list(place(3000))
+    before = grow(map(single, values[:-40]))
+    for count in range(-40, -1):
+        after = grow(map(single, values[: count + 1]))
+        touched = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        rewritten = sum(len(after.get(name, ())) for name in touched)
+        assert len(touched) <= 18 and rewritten <= 2 * LEAF + 16
+        before = after
+
+
+def test_an_address_with_many_rules_has_a_chain_of_its_own():
+    values = [0xCB007101, 0xCB007102, 0xCB007103]
+    chains = grow([single(values[0]), single(values[1], 500), single(values[2])])
+    assert {len(rules) for rules in chains.values()} == {3, 500}
+    assert walk(chains, values[2])[1] == 3
+
+
+def test_names_are_the_digits_of_the_address():
+    chains = grow(
+        single(value) for value in itertools.chain(range(0x0A000000, 0x0A000028), range(0xCB007100, 0xCB007103))
+    )
+    assert "-s 10.0.0.16/28 -g nova-network-from99-0a00001" in chains["nova-network-from99-0a0000"]
+    assert "-s 203.0.113.0/28 -g nova-network-from99-cb00710" in chains[ROOT]
