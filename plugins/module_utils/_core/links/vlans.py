@@ -150,9 +150,10 @@ class _Comparison:
         mtu = self._mtu(vlan, link, below)
         mac = vlan.mac or self._mac(link, below)
         if link is not None and self._may_take(link):
-            if (mtu, mac, True) != (link.mtu, link.mac, link.up):
+            pinned = vlan.mac is not None and self._would_follow(link, below)
+            if (mtu, mac, True) != (link.mtu, link.mac, link.up) or pinned:
                 self.links[vlan.name] = now = dataclasses.replace(link, mtu=mtu, mac=mac, up=True)
-                self._change(link, now)
+                self._change(link, now, pinned)
             return
         now = Link(vlan.name, 0, "vlan", mtu=mtu, mac=mac, alias=VLAN_MARK, parent=vlan.link, vlan_id=vlan.id)
         if link is None:
@@ -193,6 +194,11 @@ class _Comparison:
         before = self.have.get(below.name)
         follows = link is None or (before is not None and before.mac == link.mac)
         return below.mac if follows or link is None else link.mac
+
+    def _would_follow(self, link: Link, below: Link | None) -> bool:
+        """Whether its MAC address may be that of the link below, which gets another one now and takes it along."""
+        before = self.have.get(below.name) if below is not None else None
+        return before is not None and below is not None and before.mac == link.mac != below.mac
 
     def _kind(self, name: str) -> str:
         return self.have[name].kind if name in self.have else ""
@@ -242,9 +248,10 @@ class _Comparison:
             return False
         return True
 
-    def _change(self, link: Link, now: Link) -> None:
+    def _change(self, link: Link, now: Link, pinned: bool) -> None:
+        """`pinned`: the MAC address is set though it is the right one, so that it stays so."""
         mtu = now.mtu if now.mtu != link.mtu else None
-        mac = now.mac if now.mac != link.mac else None
+        mac = now.mac if pinned or now.mac != link.mac else None
         up = None if link.up else True
         if mtu is not None and mtu < link.mtu:
             before = operations.Settings(mtu=link.mtu)

@@ -521,6 +521,17 @@ class TestOrder:
             name: stripped(link) for name, link in fresh.seen().items() if name not in ("eth1", "eth2")
         }
 
+    def test_a_mac_that_was_the_links_own_is_not_taken_along(self):
+        """What stands on a VLAN interface has its MAC address until it is given one, even the very same."""
+        kernel = Kernel(*cards())
+        for step in compare(plan(vlan("s", mac="02:00:00:aa:00:01"), vlan("c", "s", 7)), kernel.state).operations:
+            kernel.do(step)
+        section = plan(vlan("s", mac="02:00:00:aa:00:02"), vlan("c", "s", 7, mac="02:00:00:aa:00:01"))
+        for step in compare(section, kernel.state).operations:
+            kernel.do(step)
+        assert kernel.state.links["c"].mac == "02:00:00:aa:00:01"
+        assert not compare(section, kernel.state).changed
+
     @pytest.mark.parametrize("above", [[vlan("c", "s", 7, mtu=1400)], [vlan("c", "s", 7)], []])
     def test_a_smaller_mtu_below_is_taken_back_above_too(self, above):
         kernel = Kernel(*cards())
