@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+import sqlite3
 import typing as t
 
 import pytest
+from lab.playbook import CHECKOUT
 from nova_site import Site, Watch, seen_sources, snapshot
 
+LEASES = CHECKOUT / "playbooks" / "leases.yml"
 NODES = {"single_network_host": ("net1", "compute1", "compute2"), "multi_host": ("compute1", "compute2", "compute3")}
 
 
@@ -119,6 +123,21 @@ def test_tasks_a_host_stay_few(deployment: Deployment) -> None:
             if f"ok: [{host}]" in block or f"changed: [{host}]" in block
         ]
         assert 0 < len([task for task in tasks if "Validating arguments" not in task]) <= 8
+
+
+def test_what_the_hosts_have_leased_is_recorded_without_a_run(deployment: Deployment) -> None:
+    site = deployment.site
+
+    def leased() -> set[str]:
+        with contextlib.closing(sqlite3.connect(site.store)) as store:
+            return {row[0] for row in store.execute("SELECT address FROM fixed_ips WHERE leased")}
+
+    assert leased() == set()
+    recorded = site.lab.playbook(LEASES, *site.arguments())
+    assert leased() == {lease["ip"] for lease in deployment.leases.values()}
+    assert "leased=True" in recorded.stdout
+    assert site.lab.playbook(LEASES, *site.arguments()).changed == 0
+    assert site.run().changed == 0
 
 
 def test_check_mode_predicts_a_change_and_makes_none(deployment: Deployment, tmp_path: pathlib.Path) -> None:
