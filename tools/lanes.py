@@ -307,7 +307,7 @@ def install(lock: str, python: str, place: pathlib.Path) -> pathlib.Path:
 
 
 def is_pure(path: pathlib.Path) -> bool:
-    """Whether a test file asks for nothing but the core: no Ansible, no driver, no library of the control side."""
+    """Whether a test file and its helpers ask for the core alone: no Ansible, driver or library of the control side."""
     text = path.read_text(encoding="utf-8")
     imported = re.findall(r"^\s*(?:from|import) +([\w.]+)(?: +import +(\w+))?", text, re.MULTILINE)
     for module, name in imported:
@@ -316,13 +316,15 @@ def is_pure(path: pathlib.Path) -> bool:
                 return False
         elif module.split(".")[0] in ("ansible", "netaddr", "pyroute2", "sqlalchemy", "yaml"):
             return False
+        helper = path.with_name(f"{module}.py")
+        if helper.is_file() and not is_pure(helper):
+            return False
     return True
 
 
 def core_39() -> None:
     python = find_python(OLDEST_PYTHON)
-    tests = sorted(path for path in (ROOT / "tests/unit").rglob("test_*.py") if is_pure(path))
-    tests = [path for path in tests if path.name != "test_walls.py"]
+    tests = sorted(path for path in (ROOT / "tests/unit/plugins").rglob("test_*.py") if is_pure(path))
     if not tests:
         raise Failed("no test of the pure core was found")
     python = install(f"requirements/core-{OLDEST_PYTHON}.lock", python, CACHE / f"python-{OLDEST_PYTHON}")

@@ -7,12 +7,10 @@
 from __future__ import annotations
 
 import base64
-import functools
 import typing as t
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import guest_config
-from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import NovaError
+from ansible_collections.tenantnet.nova.plugins.plugin_utils import _filters
 
 
 def nocloud_seed(value: t.Any, hostname: t.Any, instance_id: t.Any = None, user_data: t.Any = None) -> str:
@@ -20,22 +18,9 @@ def nocloud_seed(value: t.Any, hostname: t.Any, instance_id: t.Any = None, user_
     return base64.b64encode(guest_config.nocloud_seed(value, hostname, instance_id, user_data)).decode("ascii")
 
 
-def _filter(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-    """The function as a filter: what is wrong with the input becomes the template's error."""
-
-    @functools.wraps(function)
-    def called(*args: t.Any, **options: t.Any) -> t.Any:
-        try:
-            return function(*args, **options)
-        except NovaError as error:
-            raise AnsibleFilterError(f"{function.__name__}: {error}") from error
-
-    return called
-
-
 class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        functions = (
+        return _filters.filters(
             guest_config.interfaces_file,
             guest_config.network_config,
             nocloud_seed,
@@ -43,4 +28,3 @@ class FilterModule:
             guest_config.qemu_arguments,
             guest_config.lxc_device,
         )
-        return {function.__name__: _filter(function) for function in functions}

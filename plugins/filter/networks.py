@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import functools
 import typing as t
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import (
     addressing,
     carving,
@@ -20,9 +18,10 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._core import (
     network_request,
 )
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import settings as site_settings
-from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError, NovaError
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.settings import GREATEST_COUNT, GREATEST_VLAN
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.state import Network
+from ansible_collections.tenantnet.nova.plugins.plugin_utils import _filters
 
 
 def carve(value: t.Any, num_networks: t.Any = 1, network_size: t.Any = None, used: t.Any = ()) -> list[str]:
@@ -105,20 +104,6 @@ def vlan_bridge_name(value: t.Any) -> str:
     return naming.vlan_bridge_name(fields.integer(value, "vlan", 1, GREATEST_VLAN))
 
 
-def _filter(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-    """The function as a filter: what is wrong with the input becomes the template's error."""
-
-    @functools.wraps(function)
-    def called(*args: t.Any, **options: t.Any) -> t.Any:
-        try:
-            return function(*args, **options)
-        except NovaError as error:
-            raise AnsibleFilterError(f"{function.__name__}: {error}") from error
-
-    return called
-
-
 class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        functions = (carve, network_fields, reserved_addresses, free_address, vlan_name, vlan_bridge_name)
-        return {function.__name__: _filter(function) for function in functions}
+        return _filters.filters(carve, network_fields, reserved_addresses, free_address, vlan_name, vlan_bridge_name)
