@@ -110,51 +110,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import links, naming
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import lock, netlink
-
-LOCK_FILE = f"{naming.RUN_DIR}/links.lock"
-
-#: Seconds to wait for another run on the same host.
-LOCK_WAIT = 60
-
-
-def look(want: links.Plan, connection_address: str | None) -> tuple[links.State, links.Difference]:
-    """What the kernel has and what differs from the plan; refused where it would cut the host off."""
-    have = netlink.read(key for key, _value in want.sysctl)
-    difference = links.compare(want, have)
-    if difference.problems or difference.risks:
-        links.guard(difference, netlink.read_duties(have, connection_address))
-    return have, difference
-
-
-def make_equal(plan: object, connection_address: str | None, check_mode: bool) -> dict[str, t.Any]:
-    """Compare the plan with the kernel and, unless only checking, execute the difference."""
-    want = links.parse(plan)
-    if connection_address is not None:
-        connection_address = links.parse_connection(connection_address, "connection_address")
-    _have, difference = look(want, connection_address)
-    warnings = []
-    if difference.changed:
-        try:
-            library = netlink.load()
-        except netlink.LibraryMissing:
-            if not check_mode:
-                raise
-            # A task before this one would have installed it.
-            warnings.append("the Python library pyroute2 cannot be imported; a real run needs it")
-        else:
-            if not check_mode:
-                with lock.exclusive(LOCK_FILE, LOCK_WAIT):
-                    # Another run may have been at work until now.
-                    have, difference = look(want, connection_address)
-                    netlink.apply(difference, have, library)
-    return {
-        "changed": difference.changed,
-        "actions": difference.actions(),
-        "diff": difference.diff(),
-        "warnings": warnings,
-    }
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links, netlink
 
 
 def main() -> None:
@@ -168,7 +124,7 @@ def main() -> None:
 
     def work() -> dict[str, t.Any]:
         try:
-            result = make_equal(module.params["plan"], module.params["connection_address"], module.check_mode)
+            result = links.apply(module.params["plan"], module.params["connection_address"], check=module.check_mode)
         except netlink.LibraryMissing as error:
             module.fail_json(msg=missing_required_lib("pyroute2"), exception=error.trace)
             raise  # not reached

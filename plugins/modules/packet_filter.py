@@ -204,9 +204,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables, routing
-
-BACKENDS = {"iptables": iptables.apply}
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import routing
 
 
 def main() -> None:
@@ -224,7 +222,7 @@ def main() -> None:
         if module.params["wait"] < 0:
             raise InputError(f"wait: {module.params['wait']} is negative; give a number of seconds, or 0")
         result = routing.apply(
-            BACKENDS[module.params["backend"]],
+            routing.BACKENDS[module.params["backend"]],
             module.params["plan"],
             module.params["floating_addresses"],
             check=module.check_mode,

@@ -16,8 +16,8 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.links import operations
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.links.mark import parse_mark
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links as driver
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink
-from ansible_collections.tenantnet.nova.plugins.modules import links as module
 
 pytestmark = pytest.mark.usefixtures("netns")
 
@@ -63,7 +63,7 @@ def plan(*bridges: dict, **sysctl: str) -> dict:
 
 
 def run(section: dict, check: bool = False, connection: str | None = None) -> dict:
-    return module.make_equal(copy.deepcopy(section), connection, check)
+    return driver.apply(copy.deepcopy(section), connection, check=check)
 
 
 #: What the kernel changes by itself, some time after a carrier comes or goes.

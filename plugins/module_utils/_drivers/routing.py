@@ -12,9 +12,12 @@ from __future__ import annotations
 import typing as t
 
 from .._core import packet_filter
-from . import floating_addresses
+from . import floating_addresses, iptables
 
 Result = dict[str, t.Any]
+
+#: What holds the rules, by the name that a host's settings give it.
+BACKENDS: dict[str, t.Callable[..., Result]] = {"iptables": iptables.apply}
 
 
 def apply(

@@ -1,0 +1,148 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A whole host plan on this host: applied section by section, and kept as the last one that was applied.
+
+The same functions do it that the modules call, each with its part of the plan.
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from .._core import naming
+from .._core.errors import HostError, InputError, NovaError
+from . import dnsmasq, files, links, routing
+
+Plan = dict[str, t.Any]
+Result = dict[str, t.Any]
+
+#: Version of the host plan that this code applies.
+VERSION = 1
+
+PLAN_FILE = f"{naming.STATE_DIR}/plan.json"
+
+#: Seconds to wait for another run, or for another program's lock.
+WAIT = 60
+
+
+class Outcome(t.NamedTuple):
+    """What became of each section: what it returned, or why it failed. A section that failed has none of the first."""
+
+    results: dict[str, Result]
+    failures: dict[str, str]
+
+    @property
+    def changed(self) -> bool:
+        return any(result["changed"] for result in self.results.values())
+
+    @property
+    def actions(self) -> list[str]:
+        return [action for result in self.results.values() for action in result["actions"]]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [warning for result in self.results.values() for warning in result.get("warnings", ())]
+
+
+class Order(t.NamedTuple):
+    """How a plan is to be applied."""
+
+    check: bool = False
+    wait: int = WAIT
+    connection_address: str | None = None
+
+
+class Section(t.NamedTuple):
+    """A part of the plan that one function applies; it is left alone where the plan has no such key."""
+
+    key: str
+    apply: t.Callable[[Plan, Order], Result]
+
+
+def _links(plan: Plan, order: Order) -> Result:
+    return links.apply(plan["links"], order.connection_address, check=order.check, wait=order.wait)
+
+
+def _dnsmasq(plan: Plan, order: Order) -> Result:
+    result, failed = dnsmasq.run(plan["dnsmasq"], order.check, lock_wait=order.wait)
+    if failed:
+        raise HostError(failed)
+    return result
+
+
+def _packet_filter(plan: Plan, order: Order) -> Result:
+    name = plan.get("backend", "iptables")
+    if name not in routing.BACKENDS:
+        raise InputError(f"backend: {name!r} is none of {', '.join(routing.BACKENDS)}")
+    floating = plan.get("floating_addresses", {"addresses": []})
+    return routing.apply(
+        routing.BACKENDS[name], plan["packet_filter"], floating, check=order.check, diff=False, wait=order.wait
+    )
+
+
+#: In the order in which they are applied.
+SECTIONS = (
+    Section("links", _links),
+    Section("dnsmasq", _dnsmasq),
+    # With the floating addresses: these are bound while rules lead them on.
+    Section("packet_filter", _packet_filter),
+)
+
+
+def apply(plan: Plan, *, check: bool = False, wait: int = WAIT, connection_address: str | None = None) -> Outcome:
+    """Make this host equal to the plan, whose key `backend` (absent: iptables) says what holds the rules.
+
+    A section that fails is told of, and the others are applied all the same. InputError for a plan that is none.
+    """
+    _check(plan, "the plan")
+    order = Order(check, wait, connection_address)
+    outcome = Outcome({}, {})
+    for section in SECTIONS:
+        if section.key in plan:
+            try:
+                outcome.results[section.key] = section.apply(plan, order)
+            except NovaError as error:
+                outcome.failures[section.key] = str(error)
+    return outcome
+
+
+def recorded() -> Plan | None:
+    """The last plan that was applied on this host, or None. HostError where it cannot be read."""
+    text = files.read(PLAN_FILE)
+    if text is None:
+        return None
+    try:
+        plan = json.loads(text)
+    except ValueError as error:
+        raise HostError(f"{PLAN_FILE} is no JSON document ({error}); run the site playbook, which writes it") from error
+    _check(plan, PLAN_FILE)
+    return t.cast(Plan, plan)
+
+
+def record(plan: Plan) -> bool:
+    """Keep the plan as the last one applied, in one step; False where it is that already, and nothing is written."""
+    _check(plan, "the plan")
+    text = render(plan)
+    if files.read(PLAN_FILE) == text:
+        return False
+    files.write(PLAN_FILE, text, mode=0o600)
+    return True
+
+
+def render(plan: Plan) -> str:
+    """The plan as it is kept: the same text for the same plan."""
+    return json.dumps(plan, indent=1, sort_keys=True) + "\n"
+
+
+def _check(plan: object, what: str) -> None:
+    if not isinstance(plan, dict):
+        raise InputError(f"{what}: {type(plan).__name__} is not a host plan, which is a mapping of names to values")
+    if plan.get("version", VERSION) != VERSION:
+        raise InputError(
+            f"{what}: version {plan['version']!r} is not one that this code knows, which is {VERSION}; "
+            "update the collection, or run the site playbook again"
+        )
