@@ -5,14 +5,16 @@
 
 """Run test lanes: tools/lanes.py LANE...; `test` stands for all that CI asks for.
 
-Each check prints one line with its duration, and its output only when it fails (always with V=1). A failure does not
-keep the others from running. All pytest lanes asked for are one run at the very end, so that the output closes with
-pytest's own summary; what failed before is named before it, and the exit code counts both.
+Each check says when it begins and how long it took, and shows its output only when it fails (always with V=1). A
+failure does not keep the others from running. Checks that read the checkout alone run beside those that act on the
+machine. All pytest lanes asked for are one run at the very end, so that the output closes with pytest's own summary;
+what failed before is named before it, and the exit code counts both.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import os
 import pathlib
@@ -21,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import typing as t
 
@@ -165,9 +168,9 @@ subprocess.check_call([sys.executable, "-m", "pip", "install", *wanted])
 NOT_FOR_ANSIBLE_TEST = ("tests/bench", "tests/conftest.py", "tests/kernel", "tests/lab", "tests/unit", "tools", ".ci")
 
 
-def copy_of_checkout() -> pathlib.Path:
+def copy_of_checkout(lane: str) -> pathlib.Path:
     """A copy of what git knows or would take, under the names that ansible-test insists on (no symlink will do)."""
-    copy = BUILD / "test/ansible_collections/tenantnet/nova"
+    copy = BUILD / lane / "ansible_collections/tenantnet/nova"
     listed = run("git", "ls-files", "-z", "-co", "--exclude-standard").split("\0")
     shutil.rmtree(copy, ignore_errors=True)
     for name in listed:
@@ -182,8 +185,16 @@ def copy_of_checkout() -> pathlib.Path:
     return copy
 
 
+_one_at_a_time = threading.Lock()
+
+
 def ansible_test_surroundings() -> dict[str, str]:
     """A home inside the checkout for what ansible-test keeps, with pip's settings and pip's bootstrap in place."""
+    with _one_at_a_time:
+        return _ansible_test_surroundings()
+
+
+def _ansible_test_surroundings() -> dict[str, str]:
     home = CACHE / "home"
     kept = home / ".ansible/test/cache"
     kept.mkdir(parents=True, exist_ok=True)
@@ -202,7 +213,7 @@ def ansible_test_surroundings() -> dict[str, str]:
 
 def sanity() -> None:
     """Every Python that is really here compiles and imports; the other tests take the controller's."""
-    copy = copy_of_checkout()
+    copy = copy_of_checkout("sanity")
     wrote = tool("ansible-test", "sanity", "--color", "no", where=copy, **ansible_test_surroundings())
     for test in ("compile", "import", "validate-modules", "pylint"):
         if f'Running sanity test "{test}"' not in wrote:
@@ -223,7 +234,7 @@ def integration() -> None:
         VENV / "ansible-test",
         *words,
         *targets,
-        where=copy_of_checkout(),
+        where=copy_of_checkout("integration"),
         **ansible_test_surroundings(),
     )
 
@@ -402,21 +413,31 @@ LANES: dict[str, dict[str, t.Callable[[], None]]] = {
 TEST = ("lint", "docs", "build", "sanity", "core-3.9", "pyroute2-oldest", "integration", "molecule", *PYTEST_LANES)
 
 
+#: Lanes that act on the machine, and so run one after another; the rest only reads the checkout.
+ON_THE_MACHINE = ("pyroute2-oldest", "pyroute2-ends", "integration", "molecule")
+
+
 def check(lane: str, name: str, function: t.Callable[[], None]) -> str | None:
-    """Run one check and print its line; return what failed."""
+    """Run one check and say how it went; return what failed."""
     label = f"[{lane}] {name}"
-    print(f"{label} ...", end=" ", flush=True)
+    print(f"{label} ...", flush=True)
     start = time.monotonic()
     try:
         function()
     except Skipped as reason:
-        print(f"SKIPPED: {reason}", flush=True)
+        print(f"{label}: SKIPPED: {reason}", flush=True)
         return None
     except Failed as error:
-        print(f"{label} FAILED ({error}), {time.monotonic() - start:.1f} s", flush=True)
+        print(f"{label}: FAILED ({error}), {time.monotonic() - start:.1f} s", flush=True)
         return label
-    print(f"ok, {time.monotonic() - start:.1f} s", flush=True)
+    print(f"{label}: ok, {time.monotonic() - start:.1f} s", flush=True)
     return None
+
+
+def check_all(lanes: t.Iterable[str]) -> list[str]:
+    """All checks of these lanes, one after another; what failed."""
+    done = [check(lane, name, function) for lane in lanes for name, function in LANES.get(lane, {}).items()]
+    return [label for label in done if label]
 
 
 def pytest_run(lanes: list[str], failed: list[str]) -> int:
@@ -429,8 +450,11 @@ def pytest_run(lanes: list[str], failed: list[str]) -> int:
         print(f"\nFAILED before pytest: {', '.join(failed)}\n")
     print(f"[pytest] {' '.join(folders)}", flush=True)
     words = ["-v"] if VERBOSE else []
+    if len(folders) > 1:
+        # A worker for each of the two lanes that act on the machine; they share the unit tests (tests/conftest.py).
+        words += ["--numprocesses=2", "--dist=loadgroup", "--max-worker-restart=0"]
     return subprocess.run(
-        [VENV / "python", "-m", "pytest", "--durations=10", "--durations-min=2", *words, *folders],
+        [VENV / "python", "-m", "pytest", "--durations=20", "--durations-min=2", *words, *folders],
         cwd=ROOT,
         env={**environment(), "TENANTNET_LANES_MUST_RUN": "1"},
         stdin=subprocess.DEVNULL,
@@ -444,11 +468,10 @@ def main() -> int:
     asked: list[str] = []
     for lane in parser.parse_args().lanes:
         asked += TEST if lane == "test" else [lane]
-    failed = []
-    for lane in dict.fromkeys(asked):
-        for name, function in LANES.get(lane, {}).items():
-            failed.append(check(lane, name, function))
-    failures = [label for label in failed if label]
+    lanes = list(dict.fromkeys(asked))
+    tracks = [[lane for lane in lanes if (lane in ON_THE_MACHINE) == acts] for acts in (False, True)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        failures = [label for failed in pool.map(check_all, tracks) for label in failed]
     result = 0
     if any(lane in PYTEST_LANES for lane in asked):
         result = pytest_run(asked, failures)
