@@ -13,9 +13,10 @@ import typing as t
 
 import pytest
 from lab.playbook import CHECKOUT
-from nova_site import Site, Watch, seen_sources, snapshot
+from nova_site import Site, Watch, seen_sources, snapshot, wait_for
 
 LEASES = CHECKOUT / "playbooks" / "leases.yml"
+RANGE_V6 = "fd00:0:0:1::/64"
 NODES = {"single_network_host": ("net1", "compute1", "compute2"), "multi_host": ("compute1", "compute2", "compute3")}
 
 
@@ -30,8 +31,12 @@ class Deployment(t.NamedTuple):
 
 @pytest.fixture(scope="module", params=list(NODES))
 def deployment(request: pytest.FixtureRequest, lab_factory, tmp_path_factory) -> Deployment:
-    """The example inventory applied once, its guests booted."""
+    """The example inventory with a range of IPv6 beside the other, applied once, its guests booted."""
     site = Site(lab_factory(request.param), request.param, tmp_path_factory.mktemp(request.param))
+    if "nova_networks" in site.variables:
+        site.change(nova_networks=[{**row, "fixed_range_v6": RANGE_V6} for row in site.variables["nova_networks"]])
+    else:
+        site.change(nova_fixed_range_v6=RANGE_V6)
     predicted = site.plans()
     assert not site.store.exists(), "a printed plan leaves no store behind"
     site.run()
@@ -60,6 +65,29 @@ def test_each_guest_gets_exactly_what_was_planned(deployment: Deployment) -> Non
         assert (lease["mtu"], lease["hostname"], lease["domain"]) == ("1450", name, "novalocal")
     assert planned["web2"]["address"] == "10.0.0.20/24"
     assert planned["db1"]["mac"] == "fa:16:3e:00:00:10"
+
+
+def test_each_guest_finds_its_ipv6_address_and_its_way_out(deployment: Deployment) -> None:
+    """By advertisements alone; in multi_host from each host's own gateway, and whom that is the name server says."""
+    planned = ports(deployment.plans)
+    for name, guest in deployment.guests.items():
+
+        def found(guest: t.Any = guest) -> list[str]:
+            return guest.run(["ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "global"]).stdout.split()
+
+        wait_for(lambda found=found, name=name: planned[name]["address_v6"] in found())
+        assert guest.ping(planned[name]["gateway_v6"], wait=5)
+    for one, other in (("web1", "web2"), ("db1", "web1")):
+        assert deployment.guests[one].ping(planned[other]["address_v6"].partition("/")[0], wait=5)
+    own = {planned[name]["gateway_v6"] for name in planned}
+    assert len(own) == (1 if deployment.name == "single_network_host" else 3)
+
+
+def test_a_host_that_only_carries_the_network_takes_no_part_in_its_ipv6(deployment: Deployment) -> None:
+    for host in NODES[deployment.name]:
+        serves = deployment.name == "multi_host" or host == "net1"
+        seen = deployment.site.lab.host(host).run(["ip", "-6", "-o", "addr", "show", "dev", "br100"]).stdout
+        assert ("scope global" in seen, "scope link" in seen) == (serves, serves)
 
 
 def test_an_unknown_guest_gets_nothing(deployment: Deployment) -> None:

@@ -211,6 +211,15 @@ def stable_mac(owner: str, taken: t.Container[str]) -> str:
         attempt += 1
 
 
+def stable_address_v6(subnet: Range, owner: str) -> str:
+    """An address of a /64 that depends on its owner's name alone, and is none that a NIC makes of its MAC address."""
+    identifier = bytearray(hashlib.sha256(owner.encode()).digest()[:8])
+    # Not one of the small numbers that are given by hand either; and no ff:fe in the middle.
+    identifier[0] = identifier[0] & 0xFC | 0x04
+    identifier[3:5] = b"\0\0"
+    return text_v6(subnet.first | int.from_bytes(identifier, "big"))
+
+
 def stable_uuid(owner: str) -> str:
     """An id that depends on its owner's name alone, so that a prediction names the very same one."""
     # uuid.uuid5 spelt out: it is asked for each NIC of a site.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import naming
+from . import addressing, naming
 from .projects import DEFAULT_GROUP, order
 from .state import Instance, Network, State
 
@@ -42,7 +42,7 @@ class Guest(t.NamedTuple):
             "address": _with_prefix(self.address, network.cidr),
             "gateway": self.gateway,
             "address_v6": _with_prefix(self.address_v6, network.cidr_v6),
-            "gateway_v6": network.gateway_v6,
+            "gateway_v6": host_gateway_v6(self.instance.host, network),
             "dns": [server for server in (network.dns1, network.dns2) if server is not None],
             "vlan": network.vlan,
             "mtu": network.mtu,
@@ -60,6 +60,16 @@ def _with_prefix(address: str | None, cidr: str | None) -> str | None:
 def host_gateways(state: State) -> dict[tuple[str, str], str]:
     """The address that a host has as its own gateway in a multi_host network, by host and network."""
     return {(row.host, row.network): row.address for row in state.fixed_ips.values() if row.host is not None}
+
+
+def host_gateway_v6(host: str, network: Network) -> str | None:
+    """The IPv6 address of the gateway on this host: the network's; in multi_host the host's own, made of its name.
+
+    Hosts of a multi_host network cannot share the address, since each looks whether another one has it.
+    """
+    if not network.multi_host or network.range_v6 is None:
+        return network.gateway_v6
+    return addressing.stable_address_v6(network.range_v6, f"{host}/{network.label}")
 
 
 def guests(state: State) -> list[Guest]:

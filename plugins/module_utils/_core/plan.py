@@ -12,10 +12,11 @@ from __future__ import annotations
 import typing as t
 
 from . import addressing, naming
-from .addressing import Range, stable_mac
+from .addressing import stable_mac
 from .declaration import Declaration, Host
 from .errors import InputError
-from .guests import Guest, guests, host_gateways
+from .guests import Guest, guests, host_gateway_v6, host_gateways
+from .links import sysctl
 from .settings import Settings
 from .state import FloatingIp, Network, State
 
@@ -24,6 +25,8 @@ VERSION = 1
 #: DHCP option numbers (RFC 2132).
 OPTION_ROUTER = 3
 OPTION_INTERFACE_MTU = 26
+#: Leases of a network of IPv6 alone, whose range has more addresses than any number of guests.
+LEASES_V6 = 65536
 
 Plan = dict[str, t.Any]
 
@@ -96,9 +99,9 @@ def _host_plan(host: Host, site: _Site) -> Plan:
         "links": {
             "vlans": _vlans(host, carried),
             "bridges": _bridges(host, carried, served, site),
-            "sysctl": {"net.ipv4.ip_forward": "1"} if served else {},
+            "sysctl": _sysctl(host, carried, served),
         },
-        "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served if network.cidr is not None]},
+        "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served]},
         "packet_filter": {
             **_packet_filter(host, [each for each in served if each.cidr is not None], site.settings),
             **_floating_ips(host, places),
@@ -202,14 +205,11 @@ def _bridges(host: Host, carried: list[Network], served: list[Network], site: _S
                     "give each network its own bridge_interface, or nova_bridge_interfaces for this host"
                 )
             taken[interface] = network.label
-        addresses = []
-        if network in served and network.range is not None:
-            addresses = [f"{_server_address(host, network, site)}/{network.range.prefix}"]
         bridges.append(
             {
                 "name": network.bridge,
                 "interfaces": [] if interface is None else [interface],
-                "addresses": addresses,
+                "addresses": _addresses(host, network, site) if network in served else [],
                 "mtu": network.mtu,
                 "mac": stable_mac(f"{host.name}/{network.bridge}", ()) if interface is None else None,
                 "stp": False,
@@ -226,11 +226,42 @@ def _interface(host: Host, network: Network) -> str | None:
     return host.bridge_interfaces.get(network.label) or network.bridge_interface or host.flat_interface
 
 
+def _addresses(host: Host, network: Network, site: _Site) -> list[str]:
+    """What the gateway of the network has on its bridge."""
+    found = []
+    if network.range is not None:
+        found.append(f"{_server_address(host, network, site)}/{network.range.prefix}")
+    if network.range_v6 is not None:
+        found.append(f"{host_gateway_v6(host.name, network)}/{network.range_v6.prefix}")
+    return found
+
+
+def _sysctl(host: Host, carried: list[Network], served: list[Network]) -> dict[str, str]:
+    """Forwarding, and whether the host itself takes part in its IPv6 networks.
+
+    Where it is not their gateway it must not: it would heed the gateway's advertisements, take an address that guests
+    can reach and send its own traffic through their network. Nor may an interface that is out of the bridge for a time.
+    """
+    settings = {}
+    if any(network.cidr is not None for network in served):
+        settings["net.ipv4.ip_forward"] = "1"
+    if any(network.cidr_v6 is not None for network in served):
+        settings[sysctl.FORWARDING_V6] = "1"
+    for network in carried:
+        if network.cidr_v6 is None or network.manager == "flat":
+            continue
+        settings[sysctl.ipv6_key(network.bridge, "disable_ipv6")] = "0" if network in served else "1"
+        interface = _interface(host, network)
+        if interface is not None and network.vlan is None:
+            settings[sysctl.ipv6_key(interface, "accept_ra")] = "0"
+    return settings
+
+
 def _dnsmasq(host: Host, network: Network, site: _Site) -> Plan:
-    subnet = t.cast(Range, network.range)
+    subnet = network.range
     members = site.by_network.get(network.label, [])
     local = [guest for guest in members if not network.multi_host or guest.instance.host == host.name]
-    options = [{"option": OPTION_ROUTER, "value": _router(host, network, site)}]
+    options = [] if subnet is None else [{"option": OPTION_ROUTER, "value": _router(host, network, site)}]
     if network.mtu is not None:
         options.append({"option": OPTION_INTERFACE_MTU, "value": str(network.mtu)})
     servers = list(site.settings.dns_server)
@@ -240,22 +271,31 @@ def _dnsmasq(host: Host, network: Network, site: _Site) -> Plan:
         "name": network.bridge,
         "network": network.label,
         "interface": network.bridge,
-        "listen_address": _server_address(host, network, site),
+        "listen_address": None if subnet is None else _server_address(host, network, site),
         "dhcp_start": network.dhcp_start,
-        "netmask": subnet.netmask,
+        "netmask": None if subnet is None else subnet.netmask,
+        "range_v6": network.cidr_v6,
         "lease_time": site.settings.dhcp_lease_time,
-        "lease_max": subnet.size,
+        "lease_max": LEASES_V6 if subnet is None else subnet.size,
         "domain": site.settings.dhcp_domain,
         "servers": servers,
         "config_file": site.settings.dnsmasq_config_file,
         "hosts": [
-            {"mac": guest.mac, "hostname": naming.host_label(guest.instance.name), "address": guest.address}
+            {
+                "mac": guest.mac,
+                "hostname": naming.host_label(guest.instance.name),
+                "address": guest.address,
+                **({} if guest.address_v6 is None else {"address_v6": guest.address_v6}),
+            }
             for guest in local
-            if guest.address is not None
         ],
         "options": options,
         "names": [
-            {"address": guest.address, "hostname": guest.instance.name} for guest in members if network.multi_host
+            {"address": address, "hostname": guest.instance.name}
+            for guest in members
+            if network.multi_host
+            for address in (guest.address, guest.address_v6)
+            if address is not None
         ],
     }
 

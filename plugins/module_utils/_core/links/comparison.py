@@ -45,6 +45,7 @@ def _compare_sysctl(want: Plan, have: State, outlook: Outlook, difference: Diffe
     names = [bridge.name for bridge in want.bridges] + [vlan.name for vlan in want.vlans]
     born = {name for name in names if name not in have.links or name in outlook.going}
     wanted = dict(want.sysctl)
+    _keep_advertised(wanted, have, difference)
     for key, value in want.sysctl:
         newborn = sysctl.interface_of(key) in born
         before = have.sysctl.get(key)
@@ -60,6 +61,18 @@ def _compare_sysctl(want: Plan, have: State, outlook: Outlook, difference: Diffe
             difference.phases[phase].append(operations.SetSysctl(key, value, None if newborn else before))
             difference.sysctl_before[key] = None if newborn else before
             difference.sysctl_after[key] = value
+
+
+def _keep_advertised(wanted: t.Mapping[str, str], have: State, difference: Difference) -> None:
+    """Forwarding IPv6 must not cost the host its own way out, where it has that from router advertisements."""
+    if wanted.get(sysctl.FORWARDING_V6) != "1" or have.sysctl.get(sysctl.FORWARDING_V6) == "1":
+        return
+    for name in have.advertised:
+        key = sysctl.ipv6_key(name, "accept_ra")
+        if key not in wanted:
+            difference.phases["sysctl"].append(operations.SetSysctl(key, sysctl.ACCEPT_RA_ALWAYS, "1"))
+            difference.sysctl_before[key] = "1"
+            difference.sysctl_after[key] = sysctl.ACCEPT_RA_ALWAYS
 
 
 class _BridgeComparison:

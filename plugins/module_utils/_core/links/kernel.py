@@ -77,6 +77,8 @@ class State:
 
     links: dict[str, Link] = dataclasses.field(default_factory=dict)
     sysctl: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    #: Links whose default route is from router advertisements, which a host that forwards IPv6 heeds no more.
+    advertised: tuple[str, ...] = ()
 
     def ports(self) -> dict[str, list[Link]]:
         """The ports of every link that has some."""

@@ -13,6 +13,14 @@ import re
 
 _PER_INTERFACE = re.compile(r"net\.(?:ipv4|ipv6)\.(?:conf|neigh)\.([^.]+)\.[^.]+\Z")
 _NO_INTERFACE = ("all", "default")
+FORWARDING_V6 = "net.ipv6.conf.all.forwarding"
+#: The value of accept_ra with which router advertisements are heeded by hosts that forward as well.
+ACCEPT_RA_ALWAYS = "2"
+
+
+def ipv6_key(interface: str, setting: str) -> str:
+    """The key of an interface's setting of IPv6, such as accept_ra."""
+    return f"net.ipv6.conf.{interface.replace('.', '/')}.{setting}"
 
 
 def canonical(value: str) -> str:

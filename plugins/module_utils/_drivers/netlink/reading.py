@@ -54,7 +54,8 @@ def read(sysctl_keys: t.Iterable[str] = ()) -> State:
             index = ADDRESS.unpack_from(buffer, start)[4]
             if index in links:
                 links[index].addresses.append(_address(buffer, start, end))
-    return State({link.name: link for link in links.values()}, sysctl.read(sysctl_keys))
+    settings = sysctl.read(sysctl_keys)
+    return State({link.name: link for link in links.values()}, settings, sysctl.advertised(settings))
 
 
 def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int, int]:

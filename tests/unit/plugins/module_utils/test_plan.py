@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import pathlib
 import typing as t
@@ -9,7 +10,13 @@ import typing as t
 import jsonschema
 import pytest
 from a_site import allocate, instance, multi_host, plans, site
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import declaration, packet_filter, preflight
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import (
+    declaration,
+    dnsmasq,
+    links,
+    packet_filter,
+    preflight,
+)
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.plan import compose
 
@@ -57,6 +64,53 @@ def test_multi_host_each_serves_its_own_guests_by_its_own_address() -> None:
         assert sorted(row["hostname"] for row in server["names"]) == ["a", "b"]
         assert made[host]["instances"][0]["ports"][0]["gateway"] == gateway
     assert made["net1"]["dnsmasq"]["instances"] == []
+
+
+V6 = {"label": "blue", "fixed_range_v6": "2001:db8:1::/64"}
+
+
+@pytest.mark.parametrize("network", [V6, {**V6, "fixed_range": "10.0.0.0/24"}])
+def test_the_host_of_an_ipv6_network_advertises_it_and_the_others_keep_out(network: dict[str, str]) -> None:
+    made = plans(site(networks=[network], instances=two()))
+    bridge, server = made["net1"]["links"]["bridges"][0], made["net1"]["dnsmasq"]["instances"][0]
+    assert bridge["addresses"][-1] == "2001:db8:1::1/64"
+    assert server["range_v6"] == "2001:db8:1::/64"
+    assert (server["listen_address"], server["options"] == []) == (
+        (None, True) if network is V6 else ("10.0.0.1", False)
+    )
+    reserved = {row["hostname"]: row["address_v6"] for row in server["hosts"]}
+    planned = [row["ports"][0] for host in ("compute1", "compute2") for row in made[host]["instances"]]
+    assert [f"{reserved[name]}/64" for name in "ab"] == [port["address_v6"] for port in planned]
+    assert made["net1"]["links"]["sysctl"] == {
+        **({} if network is V6 else {"net.ipv4.ip_forward": "1"}),
+        "net.ipv6.conf.all.forwarding": "1",
+        "net.ipv6.conf.br100.disable_ipv6": "0",
+        "net.ipv6.conf.eth1.accept_ra": "0",
+    }
+    assert made["compute1"]["links"]["sysctl"] == {
+        "net.ipv6.conf.br100.disable_ipv6": "1",
+        "net.ipv6.conf.eth1.accept_ra": "0",
+    }
+    for plan in made.values():
+        jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker()).validate(plan)
+        dnsmasq.parse(plan["dnsmasq"])
+        links.parse(plan["links"])
+        packet_filter.parse(plan["packet_filter"])
+
+
+def test_in_multi_host_each_host_has_an_ipv6_address_of_its_own() -> None:
+    made = plans(multi_host(networks=[{**V6, "fixed_range": "10.0.0.0/24"}], instances=two()))
+    gateways = []
+    for host in ("compute1", "compute2"):
+        (port,) = made[host]["instances"][0]["ports"]
+        assert made[host]["links"]["bridges"][0]["addresses"][1] == f"{port['gateway_v6']}/64"
+        gateways.append(ipaddress.ip_address(port["gateway_v6"]))
+    assert gateways[0] != gateways[1]
+    for gateway in gateways:
+        assert gateway in ipaddress.ip_network("2001:db8:1::/64")
+        # None that is given by hand, and none that a NIC makes of its MAC address.
+        assert int(gateway) & (1 << 64) - 1 > 0xFFFFFFFF
+        assert gateway.packed[11:13] != b"\xff\xfe"
 
 
 def test_the_port_of_a_guest_tells_all_that_a_provisioner_needs() -> None:
