@@ -25,6 +25,7 @@ _outcomes: dict[str, collections.Counter] = collections.defaultdict(collections.
 _reasons: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Beside one another (pytest-xdist), but the tests of a folder that acts on the machine one after another."""
     for item in items:
