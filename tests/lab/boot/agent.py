@@ -71,20 +71,17 @@ def main() -> None:
         connection.close()
 
 
-def preload(recipe: str) -> bool:
-    """Import what modules need from the folder that the file RECIPE names; whether that worked."""
+def preload(folder: str) -> bool:
+    """Import what modules need from that folder; whether that worked."""
+    sys.path.insert(0, folder)
     try:
-        with open(recipe, encoding="utf-8") as source:
-            folder = source.read().strip()
-        sys.path.insert(0, folder)
         for name in PRELOADED:
             importlib.import_module(name)
-    except (OSError, ImportError) as error:
+    except ImportError as error:
         print(f"novalab: modules start from nothing: {error}", flush=True)
         return False
     finally:
-        with contextlib.suppress(NameError, ValueError):
-            sys.path.remove(folder)
+        sys.path.remove(folder)
     return True
 
 

@@ -34,6 +34,10 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts dev/pts
 mount -t tmpfs shm dev/shm
 mount -t tmpfs -o mode=755 run run
 mount -t tmpfs -o mode=1777 tmp tmp
+while read -r place folder; do
+  mkdir -p "usr/local/lib/novalab/python/$place"
+  mount -o bind,ro "$folder" "usr/local/lib/novalab/python/$place"
+done <usr/local/lib/novalab/shared
 mkdir -p run/lock run/novalab/guests run/novalab/old-root
 pivot_root . run/novalab/old-root
 umount -l /run/novalab/old-root

@@ -26,4 +26,4 @@ mkdir -p /lib/modules
 busybox modprobe -a 8021q bridge br_netfilter veth tun iptable_nat iptable_filter ebtables
 
 ip -batch - <"$here/network"
-exec /usr/bin/python3 -u "$here/agent.py" "$here/preload"
+exec /usr/bin/python3 -u "$here/agent.py" "$here/python"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pathlib
 import shlex
@@ -17,11 +18,15 @@ from . import cgroup
 from .errors import CommandFailed, HostOff, LabError
 from .guest import TOOL, Guest
 from .life import BOOT, start
+from .playbook import CHECKOUT
 from .process import ENVIRONMENT, Process, first_process, ip_batch, nsenter, ping_command, write_json
 from .switch import Switch
 from .topology import HostSpec
 
 INSTALLED = "usr/local/lib/novalab"
+#: Where hosts have the packages `ansible` and `ansible_collections` of whoever runs the lab, read-only. They would not
+#: find them where they are if that is below /tmp or /root, which are each host's own.
+PYTHON_FOLDER = f"/{INSTALLED}/python"
 DISK_SIZE = os.environ.get("NOVALAB_DISK", "256m")
 
 # Not the machine's: keys and caches of whoever runs the lab, and what is ours if the collection manages this machine.
@@ -214,3 +219,14 @@ class Host:
         (upper / "etc/resolv.conf").write_text("# a lab has no name server of its own\n")
         shutil.copytree(BOOT, upper / INSTALLED)
         (upper / INSTALLED / "network").write_text("\n".join(self.spec.network_commands()) + "\n")
+        shared = {"ansible": _ansible_folder(), "ansible_collections/tenantnet/nova": CHECKOUT}
+        lines = [f"{place} {folder}\n" for place, folder in shared.items() if folder]
+        (upper / INSTALLED / "shared").write_text("".join(lines))
+
+
+def _ansible_folder() -> pathlib.Path | None:
+    """The folder of the package Ansible."""
+    found = importlib.util.find_spec("ansible")
+    if not found or not found.submodule_search_locations:
+        return None
+    return pathlib.Path(found.submodule_search_locations[0])

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import pathlib
@@ -87,8 +86,6 @@ class GuestKernelHost(Host):
         installed = self.directory / "disk/upper" / INSTALLED
         renames = [f"link set vec{index} name {i.device}" for index, i in enumerate(self.spec.interfaces)]
         (installed / "network").write_text("\n".join(renames + self.spec.network_commands()) + "\n")
-        if preload := _ansible_folder():
-            (installed / "preload").write_text(f"{preload}\n")
 
     def _unshare(self) -> list[str]:
         if not shutil.which("linux.uml"):
@@ -176,11 +173,3 @@ def _raw_terminal() -> t.Iterator[None]:
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)
-
-
-def _ansible_folder() -> str | None:
-    """The site-packages folder that has Ansible, for the agent to import from; the hosts see it at the same path."""
-    found = importlib.util.find_spec("ansible")
-    if not found or not found.submodule_search_locations:
-        return None
-    return str(pathlib.Path(found.submodule_search_locations[0]).parent)
