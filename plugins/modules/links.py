@@ -35,6 +35,9 @@ options:
       - C(vlans) is a list of VLAN interfaces (802.1Q), empty by default. Each item has C(name), C(link) (the network
         card, bond or other VLAN interface below, which is set up if it is down) and C(id) (1 to 4094), and may have
         C(mtu) (at most that of C(link); null leaves it to the kernel) and C(mac) (null takes that of C(link)).
+      - C(move_addresses) is a list of interfaces, empty by default. Those among them that become a bridge's port though
+        they carry the host's own addresses, its default route or the connection are not refused. What leads over them
+        moves to the bridge.
       - C(sysctl) is a dictionary of dotted keys to strings. Only values that differ are written; taking a key out of
         the plan leaves its value as it is.
     type: dict
@@ -47,8 +50,11 @@ options:
       - A host name is left aside, since the controller alone knows what it stands for.
     type: str
 notes:
-  - An interface that carries the default route, the Ansible connection or an address of the host's own is not enslaved.
-    It may carry VLAN interfaces, as these move nothing.
+  - An interface that carries the default route, the Ansible connection or an address of the host's own is not enslaved,
+    unless C(move_addresses) names it. It may carry VLAN interfaces, as these move nothing.
+  - What moves are addresses with all they have, routes of all tables, rules (as copies for the bridge) and neighbours
+    that somebody entered. Connections live on. A planned address stays the bridge's first. When the interface leaves
+    the bridge, or the bridge goes, all of it moves back.
   - A VLAN interface of ours with another tag or link than planned is made anew, and so is what of ours stands on it.
   - VLAN interfaces need the kernel's module 8021q.
   - Bridges that exist are changed, never made anew, so guests stay connected. Only where the first address of a bridge

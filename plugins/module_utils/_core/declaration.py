@@ -38,6 +38,8 @@ class Host(t.NamedTuple):
     bridge_interfaces: dict[str, str]
     public_interface: str | None
     routing_source_ip: str | None
+    #: Interfaces whose addresses and routes may be moved to the bridge that takes them.
+    allow_move_addresses: tuple[str, ...] = ()
 
 
 class DeclaredProject(t.NamedTuple):
@@ -247,6 +249,7 @@ def _hosts(hosts: dict[str, t.Any]) -> dict[str, Host]:
             _bridge_interfaces(fields),
             fields.optional_interface("nova_public_interface"),
             own if source is None else source,
+            tuple(naming.interface_name(each, path) for path, each in fields.items("nova_allow_move_addresses")),
         )
         fields.done()
     return read

@@ -99,6 +99,7 @@ def _host_plan(host: Host, site: _Site) -> Plan:
         "links": {
             "vlans": _vlans(host, carried),
             "bridges": _bridges(host, carried, served, site),
+            **({"move_addresses": list(host.allow_move_addresses)} if host.allow_move_addresses else {}),
             "sysctl": _sysctl(host, carried, served),
         },
         "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served]},
@@ -314,6 +315,9 @@ def _packet_filter(host: Host, served: list[Network], settings: Settings) -> Pla
         for network in served
     ]
     outwards = [network["label"] for network in networks if network["snat"]]
+    for network in served:
+        if host.public_interface is not None and network.vlan is None:
+            _check_public_interface(host, network)
     if outwards and host.routing_source_ip != "" and host.public_interface is None:
         raise InputError(
             f"host {host.name!r} routes network {outwards[0]!r} outwards, but nova_public_interface is not set for it; "
@@ -326,6 +330,16 @@ def _packet_filter(host: Host, served: list[Network], settings: Settings) -> Pla
         "force_snat_range": list(settings.force_snat_range),
         "networks": networks,
     }
+
+
+def _check_public_interface(host: Host, network: Network) -> None:
+    """What goes out over a bridge's port goes out over the bridge, as far as rules can see."""
+    if host.public_interface == _interface(host, network):
+        raise InputError(
+            f"host {host.name!r}: nova_public_interface {host.public_interface!r} becomes a port of the bridge "
+            f"{network.bridge!r} of network {network.label!r}, over which its traffic goes then; set "
+            f"nova_public_interface to {network.bridge!r}, or give the network another interface"
+        )
 
 
 def _public_interface(host: Host, row: FloatingIp) -> str:

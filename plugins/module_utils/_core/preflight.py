@@ -25,6 +25,7 @@ def report(state: links.State, duties: links.Duties) -> Report:
         "carried": dict(duties.carried),
         "reached_by": sorted(duties.reached_by),
         "route_sources": sorted(list(source) for source in duties.route_sources),
+        "keepers": dict(duties.keepers),
     }
 
 
@@ -42,7 +43,8 @@ def _problems(plan: t.Any, said: Report) -> list[str]:
     state, duties = _read(said)
     problems = []
     public = plan["packet_filter"]["public_interface"]
-    if public is not None and public not in state.links:
+    made = {link["name"] for kind in ("bridges", "vlans") for link in plan["links"].get(kind, ())}
+    if public is not None and public not in made | state.links.keys():
         problems.append(f"nova_public_interface {public!r} is not there; its interfaces are {_names(state)}")
     problems += _homeless(plan, state, public)
     # Settings are the host's to look up: only it knows which of them its kernel has.
@@ -77,6 +79,7 @@ def _read(said: Report) -> tuple[links.State, links.Duties]:
         said["carried"],
         frozenset(said["reached_by"]),
         frozenset((name, local) for name, local in said["route_sources"]),
+        said.get("keepers", {}),
     )
     return links.State(found), duties
 

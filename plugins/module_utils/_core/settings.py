@@ -62,6 +62,7 @@ SITE_OPTIONS = (
 
 #: Variables that each host may have its own value of.
 HOST_OPTIONS = (
+    "nova_allow_move_addresses",
     "nova_bridge_interfaces",
     "nova_flat_interface",
     "nova_my_ip",
@@ -73,6 +74,7 @@ HOST_OPTIONS = (
 #: Variables that the roles read beside these.
 OTHER_OPTIONS = (
     "nova_floating_ranges",
+    "nova_guard_timeout",
     "nova_instances",
     "nova_manage_packages",
     "nova_networks",

@@ -58,7 +58,9 @@ def apply(
 def look(want: links.Plan, connection_address: str | None) -> tuple[links.State, links.Difference]:
     """What the kernel has and what differs from the plan; refused where it would cut the host off."""
     have = netlink.read(key for key, _value in want.sysctl)
+    if links.wants_ways(want, have):
+        have.ways = netlink.read_ways(have)
     difference = links.compare(want, have)
-    if difference.problems or difference.risks:
+    if difference.problems or difference.risks or difference.moves:
         links.guard(difference, netlink.read_duties(have, connection_address))
     return have, difference

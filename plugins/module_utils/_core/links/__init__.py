@@ -20,6 +20,7 @@ from .comparison import compare
 from .difference import Difference, snapshot
 from .duties import Duties, guard, parse_connection
 from .kernel import Address, Link, State
+from .moves import wanted as wants_ways
 from .plan import Plan, parse
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "parse",
     "parse_connection",
     "snapshot",
+    "wants_ways",
 ]

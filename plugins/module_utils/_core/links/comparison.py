@@ -9,16 +9,18 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ..naming import OWNER_ALIAS
-from . import operations, sysctl
+from . import moves, operations, sysctl
 from .addresses import readdress, settled
 from .difference import Difference, Risk, bridge_lines, picture
 from .kernel import SCOPE_GLOBAL, Address, Link, State
 from .mark import ALIAS_MAX, Mark, is_ours, parse_mark, render_mark
 from .plan import Bridge, Plan
 from .vlans import Outlook, compare_vlans, lost_with
+from .ways import Way
 
 
 def compare(want: Plan, have: State) -> Difference:
@@ -29,7 +31,7 @@ def compare(want: Plan, have: State) -> Difference:
     ports = have.ports()
     home = {interface: bridge.name for bridge in want.bridges for interface in bridge.interfaces}
     for bridge in want.bridges:
-        _BridgeComparison(bridge, outlook, ports.get(bridge.name, []), home, difference).run()
+        _BridgeComparison(bridge, outlook, ports.get(bridge.name, []), home, have.ways, difference).run()
     planned = {bridge.name for bridge in want.bridges}
     going = [
         link for link in have.links.values() if link.kind == "bridge" and link.name not in planned and is_ours(link)
@@ -37,7 +39,7 @@ def compare(want: Plan, have: State) -> Difference:
     if going:
         standing = have.standing()
         for link in going:
-            _remove(link, ports.get(link.name, []), home, lost_with(link, standing, outlook.going), difference)
+            _remove(link, ports.get(link.name, []), home, lost_with(link, standing, outlook.going), have, difference)
     return difference
 
 
@@ -79,9 +81,18 @@ class _BridgeComparison:
     """One planned bridge against what the kernel has."""
 
     def __init__(
-        self, want: Bridge, outlook: Outlook, ports: list[Link], home: t.Mapping[str, str], difference: Difference
+        self,
+        want: Bridge,
+        outlook: Outlook,
+        ports: list[Link],
+        home: t.Mapping[str, str],
+        ways: t.Sequence[Way],
+        difference: Difference,
     ) -> None:
         self.want = want
+        self.ways = ways
+        #: The interface whose addresses may be moved now.
+        self.allowed = want.moved
         self.links = outlook.links
         self.outlook = outlook
         self.link = outlook.links.get(want.name)
@@ -89,14 +100,19 @@ class _BridgeComparison:
         self.home = home
         self.difference = difference
         self.mark = parse_mark(self.link.alias) if self.link is not None else None
+        if want.moved is None and self.mark is not None and self.mark.moved in want.interfaces:
+            # What an earlier plan has moved stays known, so that it finds its way back.
+            self.want = dataclasses.replace(want, moved=self.mark.moved)
         self.operation_count = 0
+        self.moves: list[operations.Move] = []
 
     def run(self) -> None:
         if self.link is not None and not self._may_take(self.link):
             return
         for joining in self._joining():
             self._add("enslave", joining)
-        first = self.links.get(self.want.interfaces[0]) if self.want.interfaces else None
+        # Neighbours know the host by the MAC address of the interface whose addresses move.
+        first = self.links.get(self.want.moved or self.want.interfaces[0]) if self.want.interfaces else None
         mac = self.want.mac or (first.mac if first is not None else None)
         if self.link is None or self.mark is None:
             self._add("create", self._create(mac))
@@ -105,7 +121,12 @@ class _BridgeComparison:
             leaving = self._leaving()
             addresses = self._readdress(self.link.addresses, frozenset(self.mark.addresses))
             for port in leaving:
-                self._add("release", operations.Enslave(port.name, None, port.master))
+                release = operations.Enslave(port.name, None, port.master)
+                if port.name == self.mark.moved:
+                    owned = {*self.mark.addresses, *(address.text for address in self.want.addresses)}
+                    self._move("release", moves.back(self.link, port.name, owned, self.ways, release))
+                else:
+                    self._add("release", release)
             self._change(self.link, self.mark, mac)
             self._marks(self.link, self.mark)
         if self.operation_count:
@@ -153,8 +174,14 @@ class _BridgeComparison:
             if link.master == self.want.name:
                 if not link.up:
                     found.append(operations.Enslave(name, self.want.name, self.want.name, True))
+                if name == self.allowed and moves.movable(link):
+                    self._move("move", moves.forth(link, self.want.name, self.ways, None))
             elif self._can_join(link):
-                found.append(operations.Enslave(name, self.want.name, link.master, None if link.up else True))
+                join = operations.Enslave(name, self.want.name, link.master, None if link.up else True)
+                if name == self.allowed:
+                    self._move("move", self._moving(link, join))
+                    continue
+                found.append(join)
                 self.difference.risks.append(Risk(name, f"bridge {self.want.name}: enslaving {name}"))
                 if link.master is not None:
                     self._risk_of_leaving(name, link.master)
@@ -180,13 +207,37 @@ class _BridgeComparison:
                 f"is already a port of the {kind} {link.master}, which is not ours; release it first "
                 f"(ip link set {link.name} nomaster), or correct the plan"
             )
+        if link.name == self.allowed:
+            return ""
         own = [address.text for address in link.addresses if address.scope == SCOPE_GLOBAL]
         if own:
+            others = [other.name for other in self.links.values() if other.ethernet and not other.kind]
+            only = ", the only one of this host," if others == [link.name] else ""
             return (
-                f"carries the host's own address {own[0]}, and enslaving it would cut the host off there; "
-                "move the address first, or correct the plan"
+                f"carries the host's own address {own[0]}, and enslaving it{only} would cut the host off there; "
+                f"name it in nova_allow_move_addresses, and its addresses and routes move to {self.want.name}, "
+                "or correct the plan"
+            )
+        if master is not None and (parse_mark(master.alias) or Mark()).moved == link.name:
+            return (
+                f"is the port of {master.name} that its own addresses were moved to; name it in "
+                f"nova_allow_move_addresses, and they move on to {self.want.name}, or correct the plan"
             )
         return ""
+
+    def _moving(self, link: Link, join: operations.Enslave) -> operations.Move:
+        """From the interface itself, or from the bridge that an earlier plan has moved its addresses to."""
+        master = self.links.get(link.master) if link.master is not None else None
+        mark = parse_mark(master.alias) if master is not None else None
+        if master is not None and mark is not None and mark.moved == link.name:
+            return moves.back(master, link.name, frozenset(mark.addresses), self.ways, None, join)
+        return moves.forth(link, self.want.name, self.ways, join)
+
+    def _move(self, phase: str, move: operations.Move) -> None:
+        for problem in moves.refusals(move):
+            self._problem(problem)
+        self._add(phase, move)
+        self.moves.append(move)
 
     def _leaving(self) -> list[Link]:
         """Ports that are ours and no longer planned here; those planned for another bridge move there by themselves."""
@@ -197,7 +248,8 @@ class _BridgeComparison:
             if port.name in marked and port.name not in self.home and port.name not in self.outlook.cleared
         ]
         for port in found:
-            self._risk_of_leaving(port.name, self.want.name)
+            if self.mark is None or port.name != self.mark.moved:
+                self._risk_of_leaving(port.name, self.want.name)
         return found
 
     def _risk_of_leaving(self, port: str, bridge: str) -> None:
@@ -211,8 +263,9 @@ class _BridgeComparison:
         change = readdress(have, self.want.addresses, owned)
         if change.steps:
             texts = change.describe(self.want.name)
-            self._add("address", operations.Readdress(self.want.name, change.steps, change.undo, texts))
-            if change.away:
+            routes = moves.routes_of(self.link, self.ways) if self.link is not None and change.away else ()
+            self._add("address", operations.Readdress(self.want.name, change.steps, change.undo, texts, routes))
+            if change.away and self.want.moved is None:
                 gone = tuple(address.local for address in change.away)
                 self.difference.risks.append(
                     Risk(self.want.name, f"bridge {self.want.name}: taking away {change.away[0].text}", gone)
@@ -256,8 +309,9 @@ class _BridgeComparison:
             return  # it names just what is planned, so nothing that it names leaves
         planned_addresses = tuple(address.text for address in want.addresses)
         going = tuple(port.name for port in self.ports if port.name in mark.interfaces)
+        moved = want.moved or mark.moved
         staying = tuple(address.text for address in link.addresses if address.text in mark.addresses)
-        wide = render_mark(Mark(_union(want.interfaces, going), _union(planned_addresses, staying)))
+        wide = render_mark(Mark(_union(want.interfaces, going), _union(planned_addresses, staying), moved=moved))
         if len(wide.encode()) > ALIAS_MAX:
             self._problem(
                 f"its mark cannot name both what comes and what goes ({len(wide.encode())} bytes, the kernel keeps "
@@ -270,7 +324,7 @@ class _BridgeComparison:
         elif not self.operation_count and all(self.home.get(port, want.name) == want.name for port in going):
             text = f"update the mark of bridge {self.want.name}"
         named = set(mark.interfaces) | set(mark.addresses)
-        if mark.complete and named >= {*want.interfaces, *planned_addresses}:
+        if mark.complete and named >= {*want.interfaces, *planned_addresses} and moved == mark.moved:
             wide = link.alias  # wide enough as it is
         if wide != link.alias:
             self._add("widen", operations.SetAlias(self.want.name, wide, link.alias, text))
@@ -289,11 +343,13 @@ class _BridgeComparison:
                 mine.setdefault(port.name, port.up)
         if link is not None:
             self.difference.before[want.name] = picture(link, self.ports)
+        came = [i.what for m in self.moves for i in m.items if i.add and i.interface == want.name]
+        gone = [i.what for m in self.moves for i in m.items if not i.add and i.interface == want.name]
         self.difference.after[want.name] = bridge_lines(
             mark=want.mark,
             up=True,
             ports=mine,
-            addresses=addresses,
+            addresses=[*(a for a in addresses if a not in gone), *(a for a in came if isinstance(a, Address))],
             mtu=want.mtu if want.mtu is not None else (link.mtu if link is not None else None),
             mac=mac or (link.mac if link is not None else None),
             stp=want.stp,
@@ -316,10 +372,23 @@ def _settings_of(link: Link, like: operations.Settings) -> operations.Settings:
     )
 
 
-def _remove(link: Link, ports: list[Link], home: t.Mapping[str, str], lost: str, difference: Difference) -> None:
+def _remove(
+    link: Link, ports: list[Link], home: t.Mapping[str, str], lost: str, have: State, difference: Difference
+) -> None:
     """A bridge of ours that is no longer planned; `lost` says what of others would be lost with it."""
     mark = parse_mark(link.alias) or Mark()
     what = f"removing bridge {link.name}"
+    port = have.links.get(mark.moved) if mark.moved is not None else None
+    if port is not None:
+        if port.name not in home:
+            release = operations.Enslave(port.name, None, link.name) if port.master == link.name else None
+            move = moves.back(link, port.name, frozenset(mark.addresses), have.ways, release)
+            difference.problems.extend(f"{what}: {problem}" for problem in moves.refusals(move))
+            difference.phases["release"].append(move)
+        ports = [other for other in ports if other is not port]
+        # It has none but ours by then.
+        ours = [address for address in link.addresses if address.text in mark.addresses]
+        link = dataclasses.replace(link, addresses=ours)
     foreign = [
         address.text
         for address in link.addresses
@@ -339,7 +408,8 @@ def _remove(link: Link, ports: list[Link], home: t.Mapping[str, str], lost: str,
             f"{what}: {lost}; remove it first, or keep the bridge by taking our mark away "
             f"(ip link set {link.name} alias '')"
         )
-    difference.risks.append(Risk(link.name, what, tuple(address.local for address in link.addresses)))
+    if port is None:
+        difference.risks.append(Risk(link.name, what, tuple(address.local for address in link.addresses)))
     staying = [port for port in ports if port.name not in home]
     guests = tuple(port.name for port in staying if port.name not in mark.interfaces)
     settings = (link.mac or None, link.mtu, link.stp, link.forward_delay or 0, link.up)

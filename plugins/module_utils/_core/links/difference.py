@@ -13,7 +13,7 @@ import dataclasses
 import typing as t
 
 from .kernel import SCOPE_GLOBAL, Address, Link, State
-from .operations import ORDER, Enslave, Operation, SetSysctl, seconds
+from .operations import ORDER, Enslave, Move, Operation, SetSysctl, seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,20 @@ class Difference:
         return [operation for batch in self.batches() for operation in batch]
 
     @property
+    def moves(self) -> list[Move]:
+        return [operation for operation in self.operations if isinstance(operation, Move)]
+
+    @property
+    def touched(self) -> set[str]:
+        """Names of what changes, links and the bridges of ports among them."""
+        parts = ("name", "bridge", "interface", "before", "source", "target")
+        return {
+            name
+            for name in (getattr(o, part, None) for o in self.operations for part in parts)
+            if isinstance(name, str)
+        }
+
+    @property
     def changed(self) -> bool:
         return any(self.phases.values())
 
@@ -61,8 +75,15 @@ class Difference:
     def diff(self) -> dict[str, str]:
         """Before and after of what changes, for --diff."""
         return {
-            "before": _render(self.before, self.vlans_before, self._raised("false"), self.sysctl_before),
-            "after": _render(self.after, self.vlans_after, self._raised("true"), self.sysctl_after),
+            "before": _render(self.before, self.vlans_before, self._raised("false"), self.sysctl_before, self._held(0)),
+            "after": _render(self.after, self.vlans_after, self._raised("true"), self.sysctl_after, self._held(1)),
+        }
+
+    def _held(self, after: int) -> dict[str, list[str]]:
+        """What moves, under the name that it has then."""
+        return {
+            (move.source, move.target)[after]: [move.item_text(item) for item in move.items if item.add]
+            for move in self.moves
         }
 
     def _raised(self, up: str) -> dict[str, list[str]]:
@@ -134,8 +155,12 @@ def _render(
     vlans: t.Mapping[str, list[str]],
     interfaces: t.Mapping[str, list[str]],
     sysctl: t.Mapping[str, str | None],
+    held: t.Mapping[str, list[str]],
 ) -> str:
     lines = []
+    for name, texts in held.items():
+        lines.append(f"reached over {name}:")
+        lines.extend(f"- {text}" for text in texts)
     for title, pictures in (("interfaces", interfaces), ("vlans", vlans), ("bridges", bridges)):
         if pictures:
             lines.append(f"{title}:")
@@ -170,6 +195,21 @@ def snapshot(state: State, difference: Difference) -> list[str]:
             link = state.links.get(operation.interface)
             shown = "absent" if link is None else f"port of {link.master}, {'up' if link.up else 'down'}"
             lines.append(f"interface {operation.interface}: {shown}")
+        elif isinstance(operation, Move):
+            lines += _reached(state, operation)
         elif isinstance(operation, SetSysctl) and operation.before is not None:
             lines.append(f"sysctl {operation.key}: {state.sysctl.get(operation.key)}")
     return lines
+
+
+def _reached(state: State, move: Move) -> list[str]:
+    """What of the move's is where, in an order that it does not change."""
+    found = []
+    for name in sorted((move.source, move.target)):
+        link = state.links.get(name)
+        texts = [] if link is None else [address.text for address in link.addresses if address.scope == SCOPE_GLOBAL]
+        texts += sorted(way.text for way in state.ways if way.interface == name)
+        found.append(f"interface {name}: reached by {', '.join(texts) or 'nothing'}")
+    port = (move.join or move.leave or Enslave(move.source, None)).interface
+    link = state.links.get(port)
+    return [*found, f"interface {port}: " + ("absent" if link is None else f"port of {link.master}")]

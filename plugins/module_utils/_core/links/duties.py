@@ -31,11 +31,21 @@ class Duties:
     reached_by: frozenset[str] = frozenset()
     #: (interface, address): routes other than the kernel's own that name the address as their source.
     route_sources: frozenset[tuple[str, str]] = frozenset()
+    #: Interface -> who looks after its addresses and would put them back, in words; read where addresses move.
+    keepers: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def guard(difference: Difference, duties: Duties) -> None:
     """Refuse, in one message, what stands in the way and what would cut the host off. Nothing is written yet."""
     problems = list(difference.problems)
+    for move in difference.moves:
+        port = move.join
+        if port is not None and port.interface in duties.keepers:
+            problems.append(
+                f"bridge {move.target}: the addresses of {port.interface} are to move to it, but "
+                f"{duties.keepers[port.interface]}, and would put them back on {port.interface} or let them expire; "
+                f"end that first, or let it look after {move.target}"
+            )
     for risk in difference.risks:
         reached = sorted(duties.reached_by.intersection(risk.addresses))
         sources = sorted(a for a in risk.addresses if (risk.interface, a) in duties.route_sources)

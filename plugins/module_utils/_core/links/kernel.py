@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from .ways import Way
+
 #: Scope and flags of an address, and the lifetime of one that stays (linux/rtnetlink.h, if_addr.h).
 SCOPE_GLOBAL = 0
 SECONDARY, PERMANENT = 0x01, 0x80
@@ -79,6 +81,8 @@ class State:
     sysctl: dict[str, str | None] = dataclasses.field(default_factory=dict)
     #: Links whose default route is from router advertisements, which a host that forwards IPv6 heeds no more.
     advertised: tuple[str, ...] = ()
+    #: Routes, rules and neighbours; read only where addresses are to move.
+    ways: list[Way] = dataclasses.field(default_factory=list)
 
     def ports(self) -> dict[str, list[Link]]:
         """The ports of every link that has some."""

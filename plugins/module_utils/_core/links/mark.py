@@ -34,10 +34,13 @@ class Mark:
     interfaces: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     complete: bool = True
+    #: The interface whose addresses and routes were moved to the bridge.
+    moved: str | None = None
 
 
 def render_mark(mark: Mark) -> str:
-    return f"{OWNER_ALIAS} interfaces={','.join(mark.interfaces)} addresses={','.join(mark.addresses)}"
+    text = f"{OWNER_ALIAS} interfaces={','.join(mark.interfaces)} addresses={','.join(mark.addresses)}"
+    return text if mark.moved is None else f"{text} moved={mark.moved}"
 
 
 def parse_mark(alias: str) -> Mark | None:
@@ -46,7 +49,9 @@ def parse_mark(alias: str) -> Mark | None:
     if owner != OWNER_ALIAS:
         return None
     named = {key: tuple(filter(None, names.split(","))) for key, _equals, names in (w.partition("=") for w in words)}
-    return Mark(named.get("interfaces", ()), named.get("addresses", ()), {"interfaces", "addresses"} <= named.keys())
+    complete = {"interfaces", "addresses"} <= named.keys()
+    moved = named.get("moved", ())
+    return Mark(named.get("interfaces", ()), named.get("addresses", ()), complete, moved[0] if moved else None)
 
 
 def is_ours(link: Link) -> bool:

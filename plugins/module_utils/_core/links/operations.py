@@ -13,6 +13,7 @@ import dataclasses
 import typing as t
 
 from .kernel import Address
+from .ways import Way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Enslave(Operation):
         return [f"enslave {self.interface} to {self.bridge}", *raised]
 
     def inverse(self) -> list[Operation]:
-        return [Enslave(self.interface, self.before, self.bridge, None if self.up is None else not self.up)]
+        return [t.cast(Enslave, _back(self))]
 
     def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
         # The kernel sets the bridge first and the interface up then: refusing the second leaves the first done.
@@ -221,15 +222,65 @@ class Readdress(Operation):
     steps: tuple[Step, ...]
     undo: tuple[Step, ...]
     texts: tuple[str, ...] = ()
+    #: Routes of others that may go with an address, and are put back.
+    ways: tuple[Way, ...] = ()
 
     def describe(self) -> list[str]:
         return list(self.texts)
 
     def inverse(self) -> list[Operation]:
-        return [Readdress(self.bridge, self.undo, self.steps)]
+        return [Readdress(self.bridge, self.undo, self.steps, ways=self.ways)]
 
     def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
         return self.inverse()
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """An address, route, rule or neighbour that comes to the interface, or leaves it."""
+
+    add: bool
+    interface: str
+    what: Address | Way
+
+
+@dataclasses.dataclass(frozen=True)
+class Move(Operation):
+    """Takes what leads over one interface to another, in one datagram, so that the host is reached all the time.
+
+    What comes is there before what leaves goes. `join` is done first, `leave` last.
+    """
+
+    source: str
+    target: str
+    items: tuple[Item, ...]
+    join: Enslave | None = None
+    leave: Enslave | None = None
+    texts: tuple[str, ...] = ()
+
+    @staticmethod
+    def item_text(item: Item) -> str:
+        kind = "address" if isinstance(item.what, Address) else item.what.kind
+        return f"{kind} {item.what.text}"
+
+    def describe(self) -> list[str]:
+        texts = list(self.texts)
+        if self.join is not None:
+            texts = [*self.join.describe(), *texts]
+        return texts + (self.leave.describe() if self.leave is not None else [])
+
+    def inverse(self) -> list[Operation]:
+        back = tuple(Item(not item.add, item.interface, item.what) for item in reversed(self.items))
+        return [Move(self.target, self.source, back, _back(self.leave), _back(self.join))]
+
+    def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
+        return self.inverse()
+
+
+def _back(port: Enslave | None) -> Enslave | None:
+    if port is None:
+        return None
+    return Enslave(port.interface, port.before, port.bridge, None if port.up is None else not port.up)
 
 
 #: The order of the actions over the whole list, and why.
@@ -242,6 +293,7 @@ ORDER = (
     "shape",  # a link's own settings, before ports bring traffic
     "enslave",  # ports join, or move in one step, before others leave: what is right is not interrupted
     "address",  # after the ports: duplicate detection and announcements find a wire
+    "move",  # after the planned addresses, which are the first on a bridge
     "settle",  # what the kernel may have changed when ports joined (the MTU), and sysctls of new links
     "release",  # what is no longer planned leaves after its replacement has come
     "narrow",  # a mark forgets what has left after it has left

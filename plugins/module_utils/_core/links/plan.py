@@ -43,11 +43,14 @@ class Bridge:
     stp: bool = False
     #: In the kernel's unit, 1/100 s.
     forward_delay: int = 0
+    #: The one among its interfaces whose addresses and routes may be moved to it.
+    moved: str | None = None
 
     @functools.cached_property
     def mark(self) -> str:
         """The alias of the bridge once all is as planned."""
-        return render_mark(Mark(self.interfaces, tuple(address.text for address in self.addresses)))
+        addresses = tuple(address.text for address in self.addresses)
+        return render_mark(Mark(self.interfaces, addresses, moved=self.moved))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,16 +78,17 @@ def parse(plan: object) -> Plan:
     # No default: an empty list removes every bridge of ours, which must be said, not forgotten.
     listed = items(section.required("bridges"), "links.bridges")
     tagged = items(section.raw("vlans", ()), "links.vlans")
+    movable = _interfaces(section.raw("move_addresses", ()), "links.move_addresses")
     settings = section.raw("sysctl", {})
     section.done()
-    bridges = tuple(_bridge(value, path) for path, value in listed)
+    bridges = tuple(_bridge(value, path, movable) for path, value in listed)
     vlans = tuple(_vlan(value, path) for path, value in tagged)
     _check_together(bridges)
     _check_vlans(vlans, {bridge.name: f"links.bridges[{number}]" for number, bridge in enumerate(bridges)})
     return Plan(bridges, _parents_first(vlans), _sysctl(settings))
 
 
-def _bridge(value: object, path: str) -> Bridge:
+def _bridge(value: object, path: str, movable: tuple[str, ...]) -> Bridge:
     fields = Fields(value, path)
     stp = fields.flag("stp", False)
     # A null list is refused: what it would take away must be said.
@@ -100,6 +104,14 @@ def _bridge(value: object, path: str) -> Bridge:
         forward_delay=_delay(fields.raw("forward_delay", 0), stp, fields.where("forward_delay")),
     )
     fields.done()
+    allowed = [name for name in bridge.interfaces if name in movable]
+    if len(allowed) > 1:
+        raise InputError(
+            f"{path}.interfaces: {allowed[0]} and {allowed[1]} are both named in links.move_addresses "
+            "(nova_allow_move_addresses), but a bridge takes the addresses of one interface; leave one of them out"
+        )
+    if allowed:
+        bridge = dataclasses.replace(bridge, moved=allowed[0])
     _check_bridge(bridge, path)
     return bridge
 

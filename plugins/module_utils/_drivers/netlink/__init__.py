@@ -23,5 +23,6 @@ from .applying import apply
 from .duties import read_duties
 from .encoding import LibraryMissing, load
 from .reading import read
+from .ways import read_ways
 
-__all__ = ["LibraryMissing", "apply", "load", "read", "read_duties"]
+__all__ = ["LibraryMissing", "apply", "load", "read", "read_duties", "read_ways"]

@@ -20,6 +20,7 @@ from ..._core.links.operations import CreateVlan, Operation, SetSysctl
 from . import sysctl
 from .encoding import Encoder, InterfaceGone, Library, load
 from .reading import read
+from .ways import read_ways
 from .wire import Socket
 
 #: Requests a datagram. More gains nothing, and a socket's send buffer takes about 200 kB.
@@ -55,6 +56,8 @@ def _put_back(kernel: Socket, encoder: Encoder, undo: list[Operation], differenc
         with contextlib.suppress(_Failure):
             _Run(kernel, encoder, BATCH, None).execute([operation])
     now = read(before.sysctl)
+    if difference.moves:
+        now.ways = read_ways(now)
     was, found = snapshot(before, difference), snapshot(now, difference)
     left = [f"{old} (now {new.partition(': ')[2]})" for old, new in zip(was, found) if old != new]
     if not left:

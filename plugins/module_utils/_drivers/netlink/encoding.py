@@ -9,19 +9,30 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import traceback
 import typing as t
 
 from ..._core.errors import HostError
-from ..._core.links import Address, operations
+from ..._core.links import Address, operations, ways
 from ..._core.links.kernel import FOREVER
 from .wire import ATTRIBUTE, HALF, IFA_METRIC, IFF_UP, LINK, MESSAGE, NLM_F_REQUEST, U32
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_DELADDR = 16, 17, 20, 21
-_NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE = 0x100, 0x200, 0x400
+_NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE, _NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 #: Flags of an address that whoever added it chose; the others are the kernel's.
 _IFA_GIVEN_FLAGS = 0x02 | 0x100 | 0x200 | 0x400
+
+
+_IFA_NODAD = 0x02
+_REPLACING = _NLM_F_CREATE | _NLM_F_REPLACE
+#: The message that makes one (the next number takes it away), and whether beside its equals or in their place.
+_WAYS = {
+    ways.ROUTE: (24, _NLM_F_CREATE | _NLM_F_APPEND),
+    ways.RULE: (32, _NLM_F_CREATE | _NLM_F_EXCL),
+    ways.NEIGHBOUR: (28, _REPLACING),
+}
 
 
 class LibraryMissing(HostError):
@@ -186,9 +197,34 @@ class Encoder:
             attributes.append(("IFLA_MASTER", self._index(operation.bridge) if operation.bridge is not None else 0))
         return [self._link(attributes, self._index(operation.interface), operation.up)]
 
+    def move(self, operation: operations.Move) -> list[bytearray]:
+        messages = [] if operation.join is None else self.enslave(operation.join)
+        for item in operation.items:
+            index = self._index(item.interface)
+            if isinstance(item.what, Address):
+                messages += self._moved_address(item.what, item.add, index)
+            else:
+                messages.append(self._way(item.what, item.add, item.interface, index))
+        return messages if operation.leave is None else messages + self.enslave(operation.leave)
+
+    def _moved_address(self, address: Address, add: bool, index: int) -> list[bytearray]:
+        if not add or address.is_ipv4 or address.flags & _IFA_NODAD:
+            return [self._address(address, add, index)]
+        # Nobody else has it, so it is of use at once; then as it was, for the flag tells more than this moment.
+        ready = dataclasses.replace(address, flags=address.flags | _IFA_NODAD)
+        return [self._address(ready, True, index), self._address(address, True, index)]
+
+    def _way(self, way: ways.Way, add: bool, interface: str, index: int, how: int = 0) -> bytearray:
+        kind, flags = _WAYS[way.kind]
+        flags = how or flags
+        body = ways.named_anew(way, interface, index)
+        return bytearray(MESSAGE.pack(0, kind + (not add), NLM_F_REQUEST | (flags if add else 0), 0, 0) + body)
+
     def readdress(self, operation: operations.Readdress) -> list[bytearray]:
         index = self._index(operation.bridge)
-        return [self._address(step.address, step.add, index) for step in operation.steps]
+        messages = [self._address(step.address, step.add, index) for step in operation.steps]
+        # Those that went with an address, and in place of themselves those that did not.
+        return messages + [self._way(way, True, operation.bridge, index, _REPLACING) for way in operation.ways]
 
     def _address(self, address: Address, add: bool, index: int) -> bytearray:
         message = self._library.address()
@@ -229,5 +265,6 @@ _ENCODE: dict[type[operations.Operation], t.Callable[[Encoder, t.Any], list[byte
     operations.SetAlias: Encoder.alias,
     operations.ChangeLink: Encoder.change,
     operations.Enslave: Encoder.enslave,
+    operations.Move: Encoder.move,
     operations.Readdress: Encoder.readdress,
 }

@@ -66,7 +66,7 @@ class TestPlan:
         [
             (None, "links: None is not a mapping"),
             ({}, "links.bridges is required"),
-            ({"bridges": [], "bonds": []}, "links: unknown key 'bonds'; known are bridges, sysctl"),
+            ({"bridges": [], "bonds": []}, "links: unknown key 'bonds'; known are bridges, "),
             ({"bridges": {}}, "links.bridges: {} is not a list"),
             ({"bridges": ["br1"]}, "links.bridges[0]: 'br1' is not a mapping"),
             (plan({}), "links.bridges[0].name is required"),
