@@ -7,16 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: links
-short_description: Makes the bridges and VLAN interfaces of a host those of its plan
+short_description: Makes the bridges, VLAN interfaces and ports of a host those of its plan
 description:
-  - Takes the section C(links) of a host plan and makes the kernel equal to it, in one call for any number of bridges
-    and VLAN interfaces.
+  - Takes the section C(links) of a host plan and makes the kernel equal to it, in one call for any number of bridges,
+    VLAN interfaces and instances' ports.
   - Creates VLAN interfaces and bridges, enslaves interfaces, sets addresses, MTU, MAC address, STP and forward delay,
     and writes kernel settings.
+  - Plugs the devices of instances' ports into their bridges, and has udev do so with those that appear later.
   - What an earlier run put there and the plan no longer holds is taken back. What is not ours is never touched, such as
-    guests' ports on our bridges, further addresses on them, and other bridges.
+    other ports on our bridges, further addresses on them, and other bridges.
   - A bridge of ours carries an alias that begins with C(tenantnet.nova) and names the interfaces and addresses that
-    are ours. A VLAN interface of ours carries C(tenantnet.nova).
+    are ours. A VLAN interface of ours carries C(tenantnet.nova). The device of a port carries C(tenantnet.nova port=)
+    and its bridge, or C(tenantnet.nova tap=) and its bridge if it is a tap that the module has made.
 author:
   - tenantnet.nova contributors (@tenantnet)
 requirements:
@@ -26,7 +28,7 @@ extends_documentation_fragment:
 options:
   plan:
     description:
-      - The section C(links) of the host plan, with the keys C(bridges), C(vlans) and C(sysctl).
+      - The section C(links) of the host plan, with the keys C(bridges), C(vlans), C(ports) and C(sysctl).
       - C(bridges) is a list. Each item has C(name), and may have C(interfaces) (to be enslaved and set up; VLAN
         interfaces of the plan among them), C(addresses) (IPv4 and IPv6 with prefix length; the first IPv4 address
         becomes the bridge's first), C(mtu) (null leaves it to
@@ -38,6 +40,10 @@ options:
       - C(move_addresses) is a list of interfaces, empty by default. Those among them that become a bridge's port though
         they carry the host's own addresses, its default route or the connection are not refused. What leads over them
         moves to the bridge.
+      - C(ports) is a list of instances' ports, empty by default. Each item has C(name) (the device, which may be there
+        or not) and C(bridge) (of the plan, or another bridge of the host, which is used but not altered), and may have
+        C(tap) (true makes a persistent tap, owned by root, that a guest started later opens), C(hairpin) (true by
+        default; nova's hairpin mode), C(mtu) and C(mac) (both of the host's end; null leaves it to the kernel).
       - C(sysctl) is a dictionary of dotted keys to strings. Only values that differ are written; taking a key out of
         the plan leaves its value as it is.
     type: dict
@@ -57,6 +63,12 @@ notes:
     the bridge, or the bridge goes, all of it moves back.
   - A VLAN interface of ours with another tag or link than planned is made anew, and so is what of ours stands on it.
   - VLAN interfaces need the kernel's module 8021q.
+  - The device of a port is enslaved, set up, and put into hairpin mode. One that is a port of somebody else's bridge is
+    refused.
+  - One that appears after the run is plugged by the rules in C(/etc/udev/rules.d/90-tenantnet-nova.rules), within a
+    second. Where there is no udev, as in most containers, the next run does it.
+  - A port that has left the plan leaves its bridge. A tap that the module has made is removed, if no guest has it open.
+  - On a bridge that is not ours a port has at least the bridge's MTU, since the bridge might follow a smaller one.
   - Bridges that exist are changed, never made anew, so guests stay connected. Only where the first address of a bridge
     changes its place are the addresses before it taken away and put back at once.
   - After a failure all changes are taken back, and the message says whether the host is as it was.
@@ -91,6 +103,17 @@ EXAMPLES = r"""
         - name: br100
           interfaces: [vlan100]
           addresses: [10.0.0.1/24, "fd00:0:0:1::1/64"]
+          mtu: 1450
+
+- name: The port of an instance, whose device comes with its guest
+  tenantnet.nova.links:
+    plan:
+      bridges:
+        - name: br100
+          interfaces: [eth1]
+      ports:
+        - name: tap1a2b3c4d-5e
+          bridge: br100
           mtu: 1450
 
 - name: Take everything of ours away

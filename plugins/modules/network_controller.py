@@ -77,8 +77,8 @@ options:
     description:
       - The hosts by inventory name, each with C(nodes) (what it does, any of V(bridging), V(addressing), V(routing)).
       - Each may have its own C(nova_flat_interface), C(nova_vlan_interface), C(nova_bridge_interfaces),
-        C(nova_allow_move_addresses),
-        C(nova_public_interface), C(nova_routing_source_ip) and C(nova_my_ip).
+        C(nova_allow_move_addresses), C(nova_public_interface), C(nova_routing_source_ip), C(nova_my_ip) and
+        C(nova_persistent_taps).
       - The filter P(tenantnet.nova.host_settings#filter) picks them from C(hostvars).
     type: dict
     required: true

@@ -40,6 +40,8 @@ class Host(t.NamedTuple):
     routing_source_ip: str | None
     #: Interfaces whose addresses and routes may be moved to the bridge that takes them.
     allow_move_addresses: tuple[str, ...] = ()
+    #: Whether the taps of its guests are made beforehand.
+    persistent_taps: bool = False
 
 
 class DeclaredProject(t.NamedTuple):
@@ -250,6 +252,7 @@ def _hosts(hosts: dict[str, t.Any]) -> dict[str, Host]:
             fields.optional_interface("nova_public_interface"),
             own if source is None else source,
             tuple(naming.interface_name(each, path) for path, each in fields.items("nova_allow_move_addresses")),
+            fields.boolean("nova_persistent_taps", False),
         )
         fields.done()
     return read

@@ -100,6 +100,7 @@ def _host_plan(host: Host, site: _Site) -> Plan:
             "vlans": _vlans(host, carried),
             "bridges": _bridges(host, carried, served, site),
             **({"move_addresses": list(host.allow_move_addresses)} if host.allow_move_addresses else {}),
+            "ports": [_port(host, guest) for guest in present],
             "sysctl": _sysctl(host, carried, served),
         },
         "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served]},
@@ -218,6 +219,20 @@ def _bridges(host: Host, carried: list[Network], served: list[Network], site: _S
             }
         )
     return bridges
+
+
+def _port(host: Host, guest: Guest) -> Plan:
+    """The host's end of a guest's NIC."""
+    return {
+        "name": guest.device,
+        "bridge": guest.network.bridge,
+        "tap": host.persistent_taps,
+        # nova's, so that a guest reaches itself by its floating IP.
+        "hairpin": True,
+        "mtu": guest.network.mtu,
+        # As libvirt's: a bridge without a MAC address of its own takes the lowest of its ports, which this is never.
+        "mac": "fe" + guest.mac[2:],
+    }
 
 
 def _interface(host: Host, network: Network) -> str | None:

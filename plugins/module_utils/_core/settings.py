@@ -66,6 +66,7 @@ HOST_OPTIONS = (
     "nova_bridge_interfaces",
     "nova_flat_interface",
     "nova_my_ip",
+    "nova_persistent_taps",
     "nova_public_interface",
     "nova_routing_source_ip",
     "nova_vlan_interface",

@@ -32,6 +32,7 @@ def apply(
     if connection_address is not None:
         connection_address = links.parse_connection(connection_address, "connection_address")
     _have, difference = look(want, connection_address)
+    actions = difference.actions()
     warnings = []
     if difference.changed:
         try:
@@ -44,15 +45,29 @@ def apply(
         else:
             if not check:
                 with lock.exclusive(LOCK_FILE, wait):
-                    # Another run may have been at work until now.
-                    have, difference = look(want, connection_address)
-                    netlink.apply(difference, have, library)
+                    difference, actions = _execute(want, connection_address, library)
     return {
         "changed": difference.changed,
-        "actions": difference.actions(),
+        "actions": actions,
         "diff": difference.diff(),
         "warnings": warnings,
     }
+
+
+def _execute(
+    want: links.Plan, connection_address: str | None, library: netlink.Library
+) -> tuple[links.Difference, list[str]]:
+    """Execute the difference; returns it, and all that was done."""
+    # Another run may have been at work until now.
+    have, difference = look(want, connection_address)
+    netlink.apply(difference, have, library)
+    actions = difference.actions()
+    if difference.phases["rules"]:
+        # Ports that came after we had looked, and before udev knew of them.
+        have, late = look(want, connection_address)
+        netlink.apply(late, have, library)
+        actions += late.actions()
+    return difference, actions
 
 
 def look(want: links.Plan, connection_address: str | None) -> tuple[links.State, links.Difference]:

@@ -19,6 +19,7 @@ from .difference import Difference, Risk, bridge_lines, picture
 from .kernel import SCOPE_GLOBAL, Address, Link, State
 from .mark import ALIAS_MAX, Mark, is_ours, parse_mark, render_mark
 from .plan import Bridge, Plan
+from .ports import compare_ports, ports_of_others, unfit
 from .vlans import Outlook, compare_vlans, lost_with
 from .ways import Way
 
@@ -28,7 +29,7 @@ def compare(want: Plan, have: State) -> Difference:
     difference = Difference()
     outlook = compare_vlans(want, have, difference)
     _compare_sysctl(want, have, outlook, difference)
-    ports = have.ports()
+    ports = ports_of_others(want, have)
     home = {interface: bridge.name for bridge in want.bridges for interface in bridge.interfaces}
     for bridge in want.bridges:
         _BridgeComparison(bridge, outlook, ports.get(bridge.name, []), home, have.ways, difference).run()
@@ -40,6 +41,7 @@ def compare(want: Plan, have: State) -> Difference:
         standing = have.standing()
         for link in going:
             _remove(link, ports.get(link.name, []), home, lost_with(link, standing, outlook.going), have, difference)
+    compare_ports(want, have, home, difference)
     return difference
 
 
@@ -194,12 +196,9 @@ class _BridgeComparison:
         return not obstacle
 
     def _obstacle(self, link: Link) -> str:
-        if link.loopback:
-            return "is the loopback interface, which cannot be enslaved; correct the plan"
-        if link.kind == "bridge":
-            return "is itself a bridge, which cannot be a port of a bridge; correct the plan"
-        if not link.ethernet:
-            return "is not an Ethernet interface, which cannot be a port of a bridge; correct the plan"
+        obstacle = unfit(link)
+        if obstacle:
+            return obstacle
         master = self.links.get(link.master) if link.master is not None else None
         if link.master is not None and (master is None or not is_ours(master)):
             kind = (master.kind if master is not None else "") or "link"

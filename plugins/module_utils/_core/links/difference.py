@@ -13,7 +13,10 @@ import dataclasses
 import typing as t
 
 from .kernel import SCOPE_GLOBAL, Address, Link, State
-from .operations import ORDER, Enslave, Move, Operation, SetSysctl, seconds
+from .operations import ORDER, Enslave, Move, Operation, PortState, SetSysctl, seconds
+
+#: Links as lines, by name.
+Pictures = t.Mapping[str, list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,12 @@ class Difference:
     #: VLAN interfaces as lines, by name.
     vlans_before: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     vlans_after: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    #: Devices of instances' ports as lines, by name.
+    ports_before: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    ports_after: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    #: The udev rules, where they change.
+    rules_before: str = ""
+    rules_after: str = ""
     #: Links of others that are set up.
     raised: list[str] = dataclasses.field(default_factory=list)
     sysctl_before: dict[str, str | None] = dataclasses.field(default_factory=dict)
@@ -75,9 +84,18 @@ class Difference:
     def diff(self) -> dict[str, str]:
         """Before and after of what changes, for --diff."""
         return {
-            "before": _render(self.before, self.vlans_before, self._raised("false"), self.sysctl_before, self._held(0)),
-            "after": _render(self.after, self.vlans_after, self._raised("true"), self.sysctl_after, self._held(1)),
+            "before": self._side(0, self.before, self.vlans_before, self.ports_before)
+            + _settings(self.sysctl_before)
+            + _file(self.rules_before),
+            "after": self._side(1, self.after, self.vlans_after, self.ports_after)
+            + _settings(self.sysctl_after)
+            + _file(self.rules_after),
         }
+
+    def _side(self, after: int, bridges: Pictures, vlans: Pictures, ports: Pictures) -> str:
+        interfaces = self._raised(("false", "true")[after])
+        links = {"interfaces": interfaces, "vlans": vlans, "bridges": bridges, "ports": ports}
+        return _render(links, self._held(after))
 
     def _held(self, after: int) -> dict[str, list[str]]:
         """What moves, under the name that it has then."""
@@ -150,26 +168,43 @@ def vlan_lines(mark: str, up: bool, link: str | None, number: int | None, mtu: i
     ]
 
 
-def _render(
-    bridges: t.Mapping[str, list[str]],
-    vlans: t.Mapping[str, list[str]],
-    interfaces: t.Mapping[str, list[str]],
-    sysctl: t.Mapping[str, str | None],
-    held: t.Mapping[str, list[str]],
-) -> str:
+def port_picture(link: Link) -> list[str]:
+    """What we know and manage of an instance's port, as lines."""
+    state = PortState(link.alias, link.master, link.up, link.mtu, link.mac, link.hairpin)
+    return port_lines(state)
+
+
+def port_lines(state: PortState) -> list[str]:
+    return [
+        f"mark: {state.alias}",
+        f"bridge: {state.bridge or 'none'}",
+        f"up: {'true' if state.up else 'false'}",
+        f"mtu: {state.mtu}",
+        f"mac: {state.mac or 'left to the kernel'}",
+        f"hairpin: {'true' if state.hairpin else 'false'}",
+    ]
+
+
+def _file(text: str) -> str:
+    return "".join(f"{line}\n" for line in ["udev rules:", *(f"  {line}" for line in text.splitlines())] if text)
+
+
+def _settings(sysctl: t.Mapping[str, str | None]) -> str:
+    lines = [f'  {key}: "{value}"\n' for key, value in sorted(sysctl.items()) if value is not None]
+    return "".join(["sysctl:\n", *lines]) if sysctl else ""
+
+
+def _render(links: t.Mapping[str, Pictures], held: Pictures) -> str:
     lines = []
     for name, texts in held.items():
         lines.append(f"reached over {name}:")
         lines.extend(f"- {text}" for text in texts)
-    for title, pictures in (("interfaces", interfaces), ("vlans", vlans), ("bridges", bridges)):
+    for title, pictures in links.items():
         if pictures:
             lines.append(f"{title}:")
         for name in sorted(pictures):
             lines.append(f"- name: {name}")
             lines.extend(f"  {line}" for line in pictures[name])
-    if sysctl:
-        lines.append("sysctl:")
-        lines.extend(f'  {key}: "{value}"' for key, value in sorted(sysctl.items()) if value is not None)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -187,6 +222,11 @@ def snapshot(state: State, difference: Difference) -> list[str]:
         # Its bridge too: what is made anew has to find back.
         shown = ", ".join([*vlan_picture(link), f"port of {link.master}"]) if link is not None else "absent"
         lines.append(f"VLAN interface {name}: {shown}")
+    for name in sorted({**difference.ports_before, **difference.ports_after}):
+        link = state.links.get(name)
+        lines.append(f"port {name}: {', '.join(port_picture(link)) if link is not None else 'absent'}")
+    if difference.rules_before != difference.rules_after:
+        lines.append(f"udev rules: {state.rules!r}")
     for name in difference.raised:
         link = state.links.get(name)
         lines.append(f"interface {name}: {'absent' if link is None else 'up' if link.up else 'down'}")

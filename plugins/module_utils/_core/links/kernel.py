@@ -68,6 +68,10 @@ class Link:
     parent: str | None = None
     #: The 802.1Q number of a VLAN interface; None for another kind of tag.
     vlan_id: int | None = None
+    #: Of a bridge's port: whether a frame may go back out of it.
+    hairpin: bool = False
+    #: Of a tap: whether a process has it open.
+    carrier: bool = False
     #: 1/100 s; None while another bridge is its root, whose delay the kernel then shows (and keeps when STP ends).
     forward_delay: int | None = 0
     addresses: list[Address] = dataclasses.field(default_factory=list)
@@ -83,6 +87,8 @@ class State:
     advertised: tuple[str, ...] = ()
     #: Routes, rules and neighbours; read only where addresses are to move.
     ways: list[Way] = dataclasses.field(default_factory=list)
+    #: Our file of udev rules, empty where it is not there; None on a host without udev.
+    rules: str | None = None
 
     def ports(self) -> dict[str, list[Link]]:
         """The ports of every link that has some."""

@@ -4,6 +4,8 @@
 
 """The mark by which a link is ours: its alias, which on a bridge names what on it is ours as well.
 
+The device of an instance's port is marked too: it was plugged into its bridge by us, and perhaps made by us.
+
 Private to the collection; may change at any time.
 """
 
@@ -52,6 +54,28 @@ def parse_mark(alias: str) -> Mark | None:
     complete = {"interfaces", "addresses"} <= named.keys()
     moved = named.get("moved", ())
     return Mark(named.get("interfaces", ()), named.get("addresses", ()), complete, moved[0] if moved else None)
+
+
+@dataclasses.dataclass(frozen=True)
+class PortMark:
+    """What the alias of an instance's port says: the bridge that we plugged it into (empty: none any more)."""
+
+    bridge: str
+    #: Whether it is a tap that we made.
+    made: bool = False
+
+
+def render_port_mark(mark: PortMark) -> str:
+    return f"{OWNER_ALIAS} {'tap' if mark.made else 'port'}={mark.bridge}"
+
+
+def parse_port_mark(link: Link) -> PortMark | None:
+    """What the alias of the link says of a port, None where it is none of ours."""
+    for word, made in (("port", False), ("tap", True)):
+        owner, found, bridge = link.alias.partition(f" {word}=")
+        if found and owner == OWNER_ALIAS and link.kind not in KINDS:
+            return PortMark(bridge, made)
+    return None
 
 
 def is_ours(link: Link) -> bool:

@@ -205,6 +205,96 @@ class Enslave(Operation):
 
 
 @dataclasses.dataclass(frozen=True)
+class PortState:
+    """All that we set of the device of an instance's port."""
+
+    alias: str
+    bridge: str | None
+    up: bool
+    mtu: int
+    mac: str
+    hairpin: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ChangePort(Operation):
+    """Plug, move, mend or unplug the device of an instance's port; the driver sends it as one datagram."""
+
+    name: str
+    to: PortState
+    before: PortState
+
+    def describe(self) -> list[str]:
+        to, before = self.to, self.before
+        texts = []
+        if to.bridge is None and before.bridge is not None:
+            texts.append(f"release {self.name} from {before.bridge}")
+        elif to.bridge is not None and before.bridge is None:
+            texts.append(f"enslave {self.name} to {to.bridge}")
+        elif to.bridge != before.bridge:
+            texts.append(f"move {self.name} from {before.bridge} to {to.bridge}")
+        if texts:
+            return texts  # its settings go with that
+        if to.hairpin != before.hairpin:
+            texts.append(f"turn hairpin mode {'on' if to.hairpin else 'off'} on {self.name}")
+        if to.mac != before.mac:
+            texts.append(f"set MAC address of {self.name} to {to.mac}")
+        if to.mtu != before.mtu:
+            texts.append(f"set MTU of {self.name} to {to.mtu}")
+        if to.up != before.up:
+            texts.append(f"set {self.name} {'up' if to.up else 'down'}")
+        if not texts:
+            texts.append(f"{'update the mark of' if to.bridge else 'take our mark off'} {self.name}")
+        return texts
+
+    def inverse(self) -> list[Operation]:
+        return [ChangePort(self.name, self.before, self.to)]
+
+    def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
+        return self.inverse()
+
+
+@dataclasses.dataclass(frozen=True)
+class CreateTap(Operation):
+    """A tap that stays without a process, so that a guest started later finds it; born with its mark."""
+
+    name: str
+    born: PortState
+
+    def describe(self) -> list[str]:
+        return [f"create tap {self.name}"]
+
+    def inverse(self) -> list[Operation]:
+        return [RemoveTap(self.name)]
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoveTap(Operation):
+    name: str
+    restore: tuple[Operation, ...] = ()
+
+    def describe(self) -> list[str]:
+        return [f"remove tap {self.name}"]
+
+    def inverse(self) -> list[Operation]:
+        return list(self.restore)
+
+
+@dataclasses.dataclass(frozen=True)
+class WriteRules(Operation):
+    """The file of udev rules; empty: none."""
+
+    text: str
+    before: str
+
+    def describe(self) -> list[str]:
+        return ["write the udev rules of the ports" if self.text else "remove the udev rules of the ports"]
+
+    def inverse(self) -> list[Operation]:
+        return [WriteRules(self.before, self.text)]
+
+
+@dataclasses.dataclass(frozen=True)
 class Step:
     add: bool
     address: Address
@@ -289,12 +379,14 @@ ORDER = (
     "clear",  # VLAN interfaces that stand in the way of others: a link has a tag once, and a name is there once
     "prepare",  # links under VLAN interfaces up, and those of these that stay as they should be: new ones depend on it
     "create",  # VLAN interfaces and bridges with their marks, before anything that refers to them
+    "tap",  # taps for guests to come, with their marks
     "widen",  # a mark names what will come before it comes: a killed run leaves nothing unmarked
     "shape",  # a link's own settings, before ports bring traffic
     "enslave",  # ports join, or move in one step, before others leave: what is right is not interrupted
     "address",  # after the ports: duplicate detection and announcements find a wire
     "move",  # after the planned addresses, which are the first on a bridge
     "settle",  # what the kernel may have changed when ports joined (the MTU), and sysctls of new links
+    "rules",  # a port that appears finds its bridge from now on, and one that leaves will not come back
     "release",  # what is no longer planned leaves after its replacement has come
     "narrow",  # a mark forgets what has left after it has left
     "remove",  # whole bridges last: the dearest step, and the hardest one to put back

@@ -28,6 +28,7 @@ VLAN_MIN, VLAN_MAX = 1, 4094
 #: Seconds; the kernel's bounds while STP is on. Without STP it takes less, and more would mean nothing.
 DELAY_MIN_STP, DELAY_MAX = 2, 30
 
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._@-]+\Z")
 _SYSCTL_PART = re.compile(r"[A-Za-z0-9_@+/-]+\Z")
 
 
@@ -65,11 +66,26 @@ class Vlan:
 
 
 @dataclasses.dataclass(frozen=True)
+class Port:
+    """The device of an instance's port as planned; it may come at any time."""
+
+    name: str
+    #: Of this plan, or the operator's own.
+    bridge: str
+    #: Whether it is a tap that is there before its guest.
+    tap: bool = False
+    hairpin: bool = True
+    mtu: int | None = None
+    mac: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     bridges: tuple[Bridge, ...] = ()
     #: What stands on another one comes after it.
     vlans: tuple[Vlan, ...] = ()
     sysctl: tuple[tuple[str, str], ...] = ()
+    ports: tuple[Port, ...] = ()
 
 
 def parse(plan: object) -> Plan:
@@ -79,13 +95,16 @@ def parse(plan: object) -> Plan:
     listed = items(section.required("bridges"), "links.bridges")
     tagged = items(section.raw("vlans", ()), "links.vlans")
     movable = _interfaces(section.raw("move_addresses", ()), "links.move_addresses")
+    plugged = items(section.raw("ports", ()), "links.ports")
     settings = section.raw("sysctl", {})
     section.done()
     bridges = tuple(_bridge(value, path, movable) for path, value in listed)
     vlans = tuple(_vlan(value, path) for path, value in tagged)
     _check_together(bridges)
     _check_vlans(vlans, {bridge.name: f"links.bridges[{number}]" for number, bridge in enumerate(bridges)})
-    return Plan(bridges, _parents_first(vlans), _sysctl(settings))
+    ports = tuple(_port(value, path) for path, value in plugged)
+    _check_ports(ports, bridges, vlans)
+    return Plan(bridges, _parents_first(vlans), _sysctl(settings), ports)
 
 
 def _bridge(value: object, path: str, movable: tuple[str, ...]) -> Bridge:
@@ -132,6 +151,31 @@ def _vlan(value: object, path: str) -> Vlan:
     )
     fields.done()
     return vlan
+
+
+def _port(value: object, path: str) -> Port:
+    fields = Fields(value, path)
+    port = Port(
+        name=_plain_name(fields.required("name"), fields.where("name")),
+        bridge=_plain_name(fields.required("bridge"), fields.where("bridge")),
+        tap=fields.flag("tap", False),
+        hairpin=fields.flag("hairpin", True),
+        mtu=_mtu(fields.raw("mtu"), fields.where("mtu")),
+        mac=fields.optional_mac("mac"),
+    )
+    fields.done()
+    if port.mac is not None and int(port.mac[:2], 16) & 1:
+        raise InputError(f"{fields.where('mac')}: {port.mac} is a group's address; give one whose first byte is even")
+    return port
+
+
+def _plain_name(value: object, path: str) -> str:
+    name = interface_name(value, path)
+    if not _PLAIN_NAME.match(name):
+        raise InputError(
+            f"{path}: {name!r} has a character that a udev rule cannot carry; use letters, digits and any of . _ @ -"
+        )
+    return name
 
 
 def _interfaces(value: object, path: str) -> tuple[str, ...]:
@@ -266,6 +310,25 @@ def _check_vlans(vlans: t.Sequence[Vlan], bridges: t.Mapping[str, str]) -> None:
             raise InputError(
                 f"{path}.id: tag {vlan.id} on {vlan.link} is already that of {other}; a link has each tag once"
             )
+
+
+def _check_ports(ports: t.Sequence[Port], bridges: t.Sequence[Bridge], vlans: t.Sequence[Vlan]) -> None:
+    """What only shows when the ports are seen side by side, and with all else that has a name."""
+    names = {bridge.name: f"links.bridges[{number}]" for number, bridge in enumerate(bridges)}
+    names.update((vlan.name, f"VLAN interface {vlan.name}") for vlan in vlans)
+    for bridge in bridges:
+        names.update((name, f"an interface of bridge {bridge.name}") for name in bridge.interfaces)
+    places: dict[str, str] = {}
+    for number, port in enumerate(ports):
+        path = f"links.ports[{number}]"
+        other = names.get(port.name) or places.get(port.name)
+        if other is not None:
+            raise InputError(f"{path}.name: {port.name!r} is already {other}; plan it once")
+        places[port.name] = path
+    tagged = {vlan.name for vlan in vlans}
+    for number, port in enumerate(ports):
+        if port.bridge in places or port.bridge in tagged:
+            raise InputError(f"links.ports[{number}].bridge: {port.bridge!r} is not planned as a bridge; name a bridge")
 
 
 def _parents_first(vlans: t.Sequence[Vlan]) -> tuple[Vlan, ...]:

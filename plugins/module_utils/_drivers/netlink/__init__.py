@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from .applying import apply
 from .duties import read_duties
-from .encoding import LibraryMissing, load
+from .encoding import Library, LibraryMissing, load
 from .reading import read
 from .ways import read_ways
 
-__all__ = ["LibraryMissing", "apply", "load", "read", "read_duties", "read_ways"]
+__all__ = ["Library", "LibraryMissing", "apply", "load", "read", "read_duties", "read_ways"]

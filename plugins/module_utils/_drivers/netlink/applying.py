@@ -10,14 +10,16 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
+import functools
 import os
 import typing as t
 
 from ..._core.errors import HostError
 from ..._core.links import Difference, State, snapshot
-from ..._core.links.operations import CreateVlan, Operation, SetSysctl
-from . import sysctl
+from ..._core.links.operations import ChangePort, CreateTap, CreateVlan, Operation, SetSysctl, WriteRules
+from . import rules, sysctl, taps
 from .encoding import Encoder, InterfaceGone, Library, load
 from .reading import read
 from .ways import read_ways
@@ -85,10 +87,10 @@ class _Run:
         waiting: list[tuple[Operation, list[bytearray]]] = []
         size = 0
         for operation in operations:
-            if isinstance(operation, SetSysctl):
+            if isinstance(operation, (CreateTap, SetSysctl, WriteRules)):
                 self._send(waiting)
                 waiting, size = [], 0
-                self._sysctl(operation)
+                self._without_netlink(operation)
                 continue
             try:
                 try:
@@ -114,12 +116,28 @@ class _Run:
             steps.extend(operation.inverse_when_failed(refused) if refused else operation.inverse())
         return steps
 
-    def _sysctl(self, operation: SetSysctl) -> None:
-        reason = sysctl.write(operation)
+    def _without_netlink(self, operation: CreateTap | SetSysctl | WriteRules) -> None:
+        if isinstance(operation, CreateTap):
+            reason = taps.make(operation.name, functools.partial(self._mark, operation))
+            self._encoder.forget(operation.name)
+        elif isinstance(operation, SetSysctl):
+            reason = sysctl.write(operation)
+        else:
+            reason = rules.write(operation.text)
         if reason is not None:
             raise _Failure(_refusal(operation, reason))
         self.done.append((operation, ()))
         self._step()
+
+    def _mark(self, tap: CreateTap) -> str | None:
+        """Mark a tap that is being made; the reason why it could not be, or None."""
+        self._encoder.forget(tap.name)
+        try:
+            nothing = dataclasses.replace(tap.born, alias="", mac="")
+            messages = self._encoder.messages(ChangePort(tap.name, tap.born, nothing))
+        except InterfaceGone:
+            return "it is gone again"
+        return self._kernel.request(messages).get(0)
 
     def _send(self, waiting: t.Sequence[tuple[Operation, list[bytearray]]]) -> None:
         everything = [message for _operation, messages in waiting for message in messages]

@@ -35,6 +35,14 @@ _WAYS = {
 }
 
 
+def _nested(kind: int, body: bytes) -> bytes:
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(body), kind) + body + b"\0" * (-len(body) % 4)
+
+
+#: IFLA_LINKINFO with IFLA_INFO_SLAVE_KIND and IFLA_BRPORT_MODE, which pyroute2 0.7 does not encode.
+_HAIRPIN = {on: _nested(18, _nested(4, b"bridge\0") + _nested(5, _nested(4, bytes([on])))) for on in (False, True)}
+
+
 class LibraryMissing(HostError):
     """pyroute2 cannot be imported; `trace` says why."""
 
@@ -73,6 +81,10 @@ class Encoder:
 
     def messages(self, operation: operations.Operation) -> list[bytearray]:
         return _ENCODE[type(operation)](self, operation)
+
+    def forget(self, name: str) -> None:
+        """The link of that name is another one from now on."""
+        self._indexes.pop(name, None)
 
     def _index(self, name: str) -> int:
         index = self._indexes.get(name)
@@ -162,7 +174,9 @@ class Encoder:
             self._link([("IFLA_IFNAME", operation.name), ("IFLA_IFALIAS", operation.alias)], up=operation.up),
         ]
 
-    def remove(self, operation: operations.RemoveBridge | operations.RemoveVlan) -> list[bytearray]:
+    def remove(
+        self, operation: operations.RemoveBridge | operations.RemoveVlan | operations.RemoveTap
+    ) -> list[bytearray]:
         index = self._index(operation.name)
         self._indexes.pop(operation.name, None)
         return [self._link([], index, kind=_RTM_DELLINK)]
@@ -220,6 +234,27 @@ class Encoder:
         body = ways.named_anew(way, interface, index)
         return bytearray(MESSAGE.pack(0, kind + (not add), NLM_F_REQUEST | (flags if add else 0), 0, 0) + body)
 
+    def port(self, operation: operations.ChangePort) -> list[bytearray]:
+        to, before = operation.to, operation.before
+        attributes: list[tuple[str, t.Any]] = []
+        # The kernel sets them in this order: what joins a bridge that follows its ports is fit for it by then.
+        if to.mac != before.mac and to.mac:
+            attributes.append(("IFLA_ADDRESS", to.mac))
+        if to.mtu != before.mtu:
+            attributes.append(("IFLA_MTU", to.mtu))
+        if to.alias != before.alias:
+            attributes.append(("IFLA_IFALIAS", to.alias))
+        if to.bridge != before.bridge:
+            attributes.append(("IFLA_MASTER", self._index(to.bridge) if to.bridge is not None else 0))
+        index = self._index(operation.name)
+        messages = []
+        if attributes or to.up != before.up:
+            messages.append(self._link(attributes, index, to.up if to.up != before.up else None))
+        # A port that joins a bridge has hairpin mode off.
+        if to.bridge is not None and to.hairpin != (before.hairpin and to.bridge == before.bridge):
+            messages.append(self._link([], index, tail=_HAIRPIN[to.hairpin]))
+        return messages
+
     def readdress(self, operation: operations.Readdress) -> list[bytearray]:
         index = self._index(operation.bridge)
         messages = [self._address(step.address, step.add, index) for step in operation.steps]
@@ -262,9 +297,11 @@ _ENCODE: dict[type[operations.Operation], t.Callable[[Encoder, t.Any], list[byte
     operations.CreateVlan: Encoder.create_vlan,
     operations.RemoveBridge: Encoder.remove,
     operations.RemoveVlan: Encoder.remove,
+    operations.RemoveTap: Encoder.remove,
     operations.SetAlias: Encoder.alias,
     operations.ChangeLink: Encoder.change,
     operations.Enslave: Encoder.enslave,
     operations.Move: Encoder.move,
+    operations.ChangePort: Encoder.port,
     operations.Readdress: Encoder.readdress,
 }

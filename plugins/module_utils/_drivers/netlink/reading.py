@@ -15,14 +15,15 @@ import typing as t
 
 from ..._core.links import Address, Link, State
 from ..._core.links.kernel import PERMANENT
-from . import sysctl
-from .wire import ADDRESS, HALF, IFA_METRIC, IFF_UP, LINK, Socket, attributes, nested, string, u32, value
+from . import rules, sysctl
+from .wire import ADDRESS, HALF, IFA_METRIC, IFF_UP, LINK, Socket, attribute, attributes, nested, string, u32, value
 
 _RTM_GETLINK, _RTM_GETADDR = 18, 22
 _IFF_LOOPBACK, _ARPHRD_ETHER = 0x8, 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 18, 20, 29, 37
-_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_IFLA_CARRIER, _IFLA_BRPORT_MODE = 33, 4
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE, _IFLA_BR_ROOT_ID, _IFLA_BR_BRIDGE_ID = 1, 5, 10, 11
 _IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL, _ETH_P_8021Q = 1, 5, b"\x81\x00"
 #: Kinds of links that the kernel takes away with the link below them.
@@ -32,7 +33,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS
 
 
 def read(sysctl_keys: t.Iterable[str] = ()) -> State:
-    """The links with their addresses, and the settings named."""
+    """The links with their addresses, the settings named, and our udev rules."""
     with Socket() as kernel:
         request = LINK.pack(0, 0, 0, 0, 0) + struct.pack("=HHI", 8, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
         links: dict[int, Link] = {}
@@ -55,7 +56,7 @@ def read(sysctl_keys: t.Iterable[str] = ()) -> State:
             if index in links:
                 links[index].addresses.append(_address(buffer, start, end))
     settings = sysctl.read(sysctl_keys)
-    return State({link.name: link for link in links.values()}, settings, sysctl.advertised(settings))
+    return State({link.name: link for link in links.values()}, settings, sysctl.advertised(settings), rules.read())
 
 
 def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int, int]:
@@ -84,6 +85,11 @@ def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int, int]:
             data = nested(buffer, info[_IFLA_INFO_DATA])
             if value(buffer, data[_IFLA_VLAN_PROTOCOL]) == _ETH_P_8021Q:
                 link.vlan_id = HALF.unpack_from(buffer, data[_IFLA_VLAN_ID] + 4)[0]
+        elif link.kind == "tun":
+            link.carrier = _IFLA_CARRIER in at and buffer[at[_IFLA_CARRIER] + 4] != 0
+        if _IFLA_INFO_SLAVE_DATA in info and string(buffer, info[_IFLA_INFO_SLAVE_KIND]) == "bridge":
+            mode = attribute(buffer, info[_IFLA_INFO_SLAVE_DATA], _IFLA_BRPORT_MODE)
+            link.hairpin = mode is not None and buffer[mode + 4] != 0
     parent = 0
     # A number of another namespace's says nothing here.
     if link.kind in _STANDING and _IFLA_LINK in at and _IFLA_LINK_NETNSID not in at:

@@ -178,6 +178,18 @@ def nested(buffer: bytes, position: int) -> dict[int, int]:
     return attributes(buffer, position + 4, position + HALF.unpack_from(buffer, position)[0])
 
 
+def attribute(buffer: bytes, position: int, wanted: int) -> int | None:
+    """Where the one attribute begins among those nested; what stands early costs little."""
+    end = position + HALF.unpack_from(buffer, position)[0]
+    position += 4
+    while position < end:
+        length, kind = ATTRIBUTE.unpack_from(buffer, position)
+        if kind == wanted:
+            return position
+        position += (length + 3) & -4
+    return None
+
+
 def string(buffer: bytes, position: int) -> str:
     return buffer[position + 4 : buffer.index(0, position + 4)].decode("utf-8", "replace")
 
