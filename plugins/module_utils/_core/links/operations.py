@@ -244,7 +244,7 @@ class ChangePort(Operation):
         if to.up != before.up:
             texts.append(f"set {self.name} {'up' if to.up else 'down'}")
         if not texts:
-            texts.append(f"{'update the mark of' if to.bridge else 'take our mark off'} {self.name}")
+            texts.append(f"{'update the mark of' if to.alias else 'take our mark off'} {self.name}")
         return texts
 
     def inverse(self) -> list[Operation]:

@@ -164,8 +164,6 @@ def _port(value: object, path: str) -> Port:
         mac=fields.optional_mac("mac"),
     )
     fields.done()
-    if port.mac is not None and int(port.mac[:2], 16) & 1:
-        raise InputError(f"{fields.where('mac')}: {port.mac} is a group's address; give one whose first byte is even")
     return port
 
 
