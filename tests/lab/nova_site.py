@@ -71,6 +71,7 @@ class Site:
         """Plug each planned instance into its host, as whoever provisions guests would, and let it ask for a lease."""
         guests = {}
         for host, plan in plans.items():
+            self.lab.host(host).start_udev()
             for instance in plan["instances"]:
                 port = instance["ports"][0]
                 guests[instance["name"]] = self.lab.host(host).guest_add(

@@ -5,7 +5,7 @@
 #
 # Guests of a host: a network namespace each, held by a process of the host, so that they die with it.
 #
-#   guest.sh add NAME DEVICE BRIDGE MAC    plug a new guest into a bridge
+#   guest.sh add NAME DEVICE BRIDGE MAC    plug a new guest into a bridge (-: leave its device to the host, and down)
 #   guest.sh rm NAME
 #   guest.sh run NAME COMMAND...
 set -eu
@@ -27,7 +27,7 @@ case $verb in
 add)
   device=$1 bridge=$2 mac=$3
   [ ! -e "$state/$name" ] || fail "there is a guest '$name' already"
-  [ -d "/sys/class/net/$bridge/bridge" ] || fail "no bridge '$bridge' on this host"
+  [ "$bridge" = - ] || [ -d "/sys/class/net/$bridge/bridge" ] || fail "no bridge '$bridge' on this host"
   [ ! -e "/sys/class/net/$device" ] || fail "there is a device '$device' already"
   unshare --net --mount --uts --propagation private "$0" hold "$name" "$device" </dev/null >/dev/null 2>&1 &
   holder=$!
@@ -38,7 +38,7 @@ add)
   ip link add "$device" type veth peer name eth0 address "$mac" netns "$holder"
   # A DHCP client reads raw frames and may reject those whose checksum a network card was to fill in.
   ethtool -K "$device" tx off >/dev/null
-  ip link set "$device" master "$bridge" up
+  [ "$bridge" = - ] || ip link set "$device" master "$bridge" up
   nsenter --target "$holder" --net sh -c 'ethtool -K eth0 tx off; ip link set eth0 up' >/dev/null
   ;;
 hold)

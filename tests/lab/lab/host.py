@@ -129,12 +129,17 @@ class Host:
         """The guest of that name, which need not exist yet."""
         return Guest(self, name)
 
-    def guest_add(self, name: str, bridge: str, mac: str, device: str | None = None) -> Guest:
+    def start_udev(self) -> None:
+        """Have udev in the host, as any host outside has it; it ends with the host.  Nothing if it runs already."""
+        self.run(["sh", "-c", "[ -e /run/udev/control ] || exec /lib/systemd/systemd-udevd --daemon"])
+
+    def guest_add(self, name: str, bridge: str | None, mac: str, device: str | None = None) -> Guest:
         """Plug a new guest into a bridge.  DEVICE, the host's end, is tapNAME by default (at most 15 characters).
 
+        Without a bridge its device is left unplugged and down, as QEMU alone leaves one.
         Raises CommandFailed if the bridge is missing, or the guest or the device is there already.
         """
-        self.run([TOOL, "add", name, device or f"tap{name}"[:15], bridge, mac])
+        self.run([TOOL, "add", name, device or f"tap{name}"[:15], bridge or "-", mac])
         return Guest(self, name)
 
     def cable(self, switch: str, plugged: bool) -> None:
