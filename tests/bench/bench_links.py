@@ -1,4 +1,4 @@
-"""Bridges with a port and an address each, and with a VLAN interface each: made, and looked at again.
+"""Bridges with a port and an address each, with a VLAN interface each, and instances' ports: made, and looked at again.
 
 The floor of making is `ip -batch` with the same objects (mark, forward delay, port, address, all up), that of looking
 a plain dump of links and addresses that nobody reads. "Beyond imports" leaves out the start of Python and its
@@ -23,6 +23,10 @@ harness.development_tree()
 
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers.netlink import rules
+
+# As on a host without udev: the rules are this machine's, and one small file.
+rules.read = lambda: None
 
 
 def plan(count: int) -> dict:
@@ -144,6 +148,35 @@ def vlan_commands(folder: str, count: int) -> list[str]:
     return ["ip", "-batch", str(path)]
 
 
+def guests_plan(count: int) -> dict:
+    """Instances' ports on one bridge, whose devices are there."""
+    ports = [{"name": f"port{number}", "bridge": "br0", "mac": guest_mac(number)} for number in range(count)]
+    return {"bridges": [{"name": "br0", "mac": "02:00:00:00:00:01"}], "ports": ports}
+
+
+def guest_mac(number: int) -> str:
+    return f"fe:16:3e:00:{number >> 8:02x}:{number & 255:02x}"
+
+
+def guests_commands(folder: str, count: int) -> list[str]:
+    """`ip -batch` for the same ports."""
+    lines = ["link add name br0 address 02:00:00:00:00:01 type bridge forward_delay 0 stp_state 0", "link set br0 up"]
+    for number in range(count):
+        port = f"port{number}"
+        lines += [
+            f"link set dev {port} alias tenantnet.nova address {guest_mac(number)} master br0 up",
+            f"link set dev {port} type bridge_slave hairpin on",
+        ]
+    path = pathlib.Path(folder, f"guests{count}")
+    path.write_text("\n".join(lines) + "\n")
+    return ["ip", "-batch", str(path)]
+
+
+def make_all_guests(count: int) -> None:
+    make_ports(count)
+    apply(guests_plan(count))
+
+
 def process(call: str, make: str, count: int) -> list[str]:
     here = str(pathlib.Path(__file__).resolve().parent)
     code = f"import sys; sys.path.insert(0, {here!r}); import bench_links as b; b.{call}(b.{make}({count}))"
@@ -155,10 +188,14 @@ def cases(folder: str) -> list[harness.Case]:
     for count, runs in ((100, 5), (1000, 2)):
         ports, everything = functools.partial(make_ports, count), functools.partial(make_all, count)
         found += both(f"{count} bridges", plan, count, runs, commands(folder, count), ports, everything)
+    count = 1000
+    everything = functools.partial(make_all_guests, count)
+    below = functools.partial(make_ports, count)
+    found += both(f"{count} instances' ports", guests_plan, count, 2, guests_commands(folder, count), below, everything)
     if not has_vlan():
         print("VLAN networks are not measured: this kernel has no 802.1Q")
         return found
-    for count, runs in ((1, 5), (100, 5), (1000, 2)):
+    for count, runs in ((1, 5), (100, 5), (1000, 2), (4000, 1)):
         everything = functools.partial(make_all_vlans, count)
         what = f"{count} VLAN networks"
         found += both(what, vlan_plan, count, runs, vlan_commands(folder, count), make_trunk, everything)

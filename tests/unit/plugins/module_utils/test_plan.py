@@ -131,6 +131,29 @@ def test_the_port_of_a_guest_tells_all_that_a_provisioner_needs() -> None:
     assert port == expected
 
 
+def test_each_guest_has_a_port_on_its_host() -> None:
+    declared = site(networks=[{"label": "blue", "fixed_range": "10.0.0.0/24", "mtu": 1450}], instances=two())
+    declared["hosts"]["compute2"]["nova_persistent_taps"] = "yes"
+    made = plans(declared)
+    assert made["net1"]["links"]["ports"] == []
+    taps = {}
+    for name in ("compute1", "compute2"):
+        (told,) = made[name]["instances"][0]["ports"]
+        (port,) = made[name]["links"]["ports"]
+        taps[name] = port.pop("tap")
+        expected = {"name": told["device"], "bridge": told["bridge"], "hairpin": True, "mtu": 1450}
+        assert port == {**expected, "mac": "fe" + told["mac"][2:]}
+    assert taps == {"compute1": False, "compute2": True}
+
+
+def test_a_flat_network_has_ports_and_no_bridge_of_ours() -> None:
+    networks = [{"label": "blue", "manager": "flat", "fixed_range": "10.0.0.0/24", "bridge": "br-ops"}]
+    declared = site(networks=networks, instances=two())
+    declared["settings"]["nova_network_manager"] = "flat"
+    section = plans(declared)["compute1"]["links"]
+    assert section["bridges"] == [] and [port["bridge"] for port in section["ports"]] == ["br-ops"]
+
+
 def test_the_mtu_reaches_bridge_port_and_dhcp() -> None:
     made = plans(site(networks=[{"label": "blue", "fixed_range": "10.0.0.0/24", "mtu": 1450}], instances=two()))
     assert made["compute1"]["links"]["bridges"][0]["mtu"] == 1450
