@@ -56,7 +56,12 @@ def read(sysctl_keys: t.Iterable[str] = ()) -> State:
             if index in links:
                 links[index].addresses.append(_address(buffer, start, end))
     settings = sysctl.read(sysctl_keys)
-    return State({link.name: link for link in links.values()}, settings, sysctl.advertised(settings), rules.read())
+    return State(
+        {link.name: link for link in links.values()},
+        settings,
+        sysctl.advertised(settings),
+        rules=rules.read(),
+    )
 
 
 def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int, int]:

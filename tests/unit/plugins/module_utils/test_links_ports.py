@@ -44,7 +44,7 @@ def plugged(**keys: t.Any) -> links.Link:
 
 
 def state(*found: links.Link, rules: str | None = None) -> links.State:
-    return links.State({one.name: one for one in found}, {}, rules)
+    return links.State({one.name: one for one in found}, rules=rules)
 
 
 def compare(section: dict[str, t.Any], have: links.State) -> links.Difference:

@@ -16,9 +16,9 @@ import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.links import operations
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links as driver
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers.netlink import rules
-from ansible_collections.tenantnet.nova.plugins.modules import links as module
 
 pytestmark = pytest.mark.usefixtures("netns", "host")
 
@@ -69,10 +69,10 @@ def plan(*ports: dict[str, t.Any], bridges: t.Sequence[dict[str, t.Any]] | None 
 
 def run(section: dict[str, t.Any]) -> list[str]:
     """Predict, do, look again: what is done is what was foretold, and then nothing is left."""
-    predicted = module.make_equal(copy.deepcopy(section), None, True)
-    done = module.make_equal(copy.deepcopy(section), None, False)
+    predicted = driver.apply(copy.deepcopy(section), check=True)
+    done = driver.apply(copy.deepcopy(section))
     assert done == predicted
-    again = module.make_equal(copy.deepcopy(section), None, False)
+    again = driver.apply(copy.deepcopy(section))
     assert (again["changed"], again["actions"], again["diff"]) == (False, [], {"before": "", "after": ""})
     return done["actions"]
 
@@ -130,7 +130,7 @@ class TestPlugging:
         before = os.stat(rules.FILE)
         listener = subprocess.Popen(["ip", "monitor", "link", "address"], stdout=subprocess.PIPE, text=True)
         time.sleep(0.3)
-        assert not module.make_equal(section, None, False)["changed"]
+        assert not driver.apply(section)["changed"]
         time.sleep(0.3)
         listener.terminate()
         assert listener.communicate()[0] == ""
@@ -199,7 +199,7 @@ class TestPlugging:
             return write(text)
 
         monkeypatch.setattr(rules, "write", and_then)
-        done = module.make_equal(plan(port()), None, False)
+        done = driver.apply(plan(port()))
         assert done["actions"][-1] == "enslave tap1 to br100" and hairpin("tap1")
 
     def test_not_taken_from_a_bridge_of_somebody_elses(self):
@@ -209,7 +209,7 @@ class TestPlugging:
         before = picture()
         for check in (True, False):
             with pytest.raises(HostError, match="tap1: the interface is a port of the bridge brother"):
-                module.make_equal(plan(port()), None, check)
+                driver.apply(plan(port()), check=check)
         assert picture() == before
 
     def test_hundreds_in_one_pass(self):
@@ -224,7 +224,7 @@ class TestPlugging:
         netlink.apply(links.compare(want, have), have, after_step=step)
         assert len(json.loads(ip("-json link show master br100"))) == 300
         assert steps < 310  # a tap is made by system calls of its own; all the rest goes in a few datagrams
-        assert not module.make_equal(section, None, False)["changed"]
+        assert not driver.apply(section)["changed"]
 
 
 class TestTaps:
@@ -237,7 +237,7 @@ class TestTaps:
         assert "LOWER_UP" not in found["flags"]
         descriptor = opened("tap1")
         assert "LOWER_UP" in shown("tap1")["flags"]
-        assert not module.make_equal(plan(port(tap=True)), None, False)["changed"]
+        assert not driver.apply(plan(port(tap=True)))["changed"]
         # Its guest runs: it is unplugged now, and goes after the guest.
         assert run(plan()) == ["remove the udev rules of the ports", "release tap1 from br100"]
         os.close(descriptor)
@@ -270,7 +270,7 @@ class TestTaps:
 
         monkeypatch.setattr(taps, "_DEVICE", "/dev/net/nothing")
         with pytest.raises(HostError, match=r"cannot create tap tap1: cannot open .*the host is as it was"):
-            module.make_equal(plan(port(tap=True)), None, False)
+            driver.apply(plan(port(tap=True)))
         assert not exists("br100") and not os.path.exists(rules.FILE)
 
     def test_one_made_meanwhile_by_others_is_not_taken(self):
@@ -334,7 +334,7 @@ class TestPuttingBack:
         before = picture()
         monkeypatch.setattr(rules, "write", lambda text: "cannot write it")
         with pytest.raises(HostError, match="cannot write the udev rules of the ports: cannot write it; everything"):
-            module.make_equal(NEW, None, False)
+            driver.apply(NEW)
         assert picture() == before
 
 
@@ -373,7 +373,7 @@ class TestKilled:
             for link in json.loads(ip("-json -details link show")):
                 if "tap" in link["ifname"] and ("master" in link or link.get("linkinfo", {}).get("info_kind") == "tun"):
                     assert link["ifalias"].startswith("tenantnet.nova "), f"step {steps}"
-            module.make_equal(NEW, None, False)
+            driver.apply(NEW)
             end = picture("tap2")  # it left the plan, and keeps what it had
             expected = expected or end
             assert end == expected, f"after a kill at step {steps}"
