@@ -12,12 +12,16 @@ description:
   - Makes the packet filter of a host hold nova's chains with the rules of all networks that the host carries.
     These are outgoing SNAT, traffic that keeps its address, forwarding of the bridges, DHCP and DNS of the
     guests, DHCP checksums, floating IPs, forwarded ports, the way to the metadata service, and security groups.
-  - Reads the tables once for each address family, compares, and loads what differs in one step for each family.
-  - The jumps from the built-in chains to nova's chains stay at the top of these, whatever other programs insert.
+  - Reads the tables once for each address family, compares, and loads what differs in one step for each family. With
+    O(backend=nftables) that is one step for both.
+  - With O(backend=iptables) the jumps from the built-in chains to nova's chains stay at the top of these, whatever
+    other programs insert.
   - Chains whose name begins with C(nova-network-), and the chains C(nova-filter-top) and
     C(nova-postrouting-bottom), belong to this module. What is in them and not in the plan is removed. Other
     chains, rules, policies and counters are left alone, and so is what nova's other programs keep in the two
     shared chains.
+  - With O(backend=nftables) the tables C(ip nova-network) and C(ip6 nova-network) belong to this module, with all that
+    is in them. No other table is touched.
   - Without any network in the plan, all chains and jumps of this module are removed.
 author:
   - tenantnet.nova contributors (@tenantnet)
@@ -70,9 +74,9 @@ options:
     type: dict
   backend:
     description:
-      - Program that holds the rules.
+      - Who holds the rules. What the module had given to another one goes, after the rules are in place with this one.
     type: str
-    choices: [iptables]
+    choices: [iptables, nftables]
     default: iptables
   wait:
     description:
@@ -84,16 +88,25 @@ notes:
     guest, or a guest outwards, that is no longer led so, and what a security group no longer allows. It is ended, for
     the kernel would go on with it.
   - Security groups concern IPv4. Between guests of one bridge they hold where C(net.bridge.bridge-nf-call-iptables) is
-    on. A group that a rule names is a set, for which the program C(ipset) is needed. Sets whose name begins with
-    C(nova-network-) belong to this module.
+    on. With O(backend=iptables) a group that a rule names is a set, for which the program C(ipset) is needed. Sets
+    whose name begins with C(nova-network-) belong to this module.
   - When rules change, packets meet either all old or all new rules of one table.
   - Counters of a chain start anew when rules of that chain change. All others keep counting. The C(legacy) variant of
     iptables itself also sets the counters of policies to zero with every change.
   - Works with both variants of iptables, C(nft) and C(legacy), whichever the host has selected. It warns when the
     tables of the other one hold chains of nova.
-  - The rules of floating IPs and forwarded ports are in trees of chains below C(nova-network-float-to) and
-    C(nova-network-float-from), so that a new connection costs the same with one of them as with ten thousand, and one
-    more changes only the chain that it belongs to.
+  - With O(backend=nftables) a packet meets the chains of other tables as well, such as those of iptables, Docker or a
+    firewall. What they drop is dropped, whatever nova's rules accept. As far as they drop what they do not know, the
+    bridges have to be accepted there. The module warns of such chains when it changes something. Nova's chains are
+    called before those of iptables (priorities -105, 95 and -5), so that they decide how a connection is translated.
+  - With O(backend=nftables) there is no rule that lets DHCP, DNS or metadata requests in, since it could not overrule
+    other tables, and none that fills in the checksums of DHCP answers, which nftables cannot.
+  - With O(backend=nftables) floating IPs, forwarded ports, guests, networks and members of groups are elements of
+    maps and sets. A new connection costs the same with one of them as with ten thousand, and one more is one element
+    more.
+  - With O(backend=iptables) the rules of floating IPs and forwarded ports are in trees of chains below
+    C(nova-network-float-to) and C(nova-network-float-from), so that a new connection costs the same with one of them as
+    with ten thousand, and one more changes only the chain that it belongs to.
   - Where C(net.bridge.bridge-nf-call-iptables) is on, a guest is reached by a floating IP from the port of the bridge
     that it is itself behind only if that port is in hairpin mode.
   - The IPv6 part is left out on a host whose kernel has no IPv6.
@@ -175,6 +188,11 @@ EXAMPLES = r"""
               ports: "5432"
               group: web
 
+- name: Hold the same rules by nftables
+  tenantnet.nova.packet_filter:
+    plan: "{{ host_plan.packet_filter }}"
+    backend: nftables
+
 - name: Remove all that this module keeps on the host
   tenantnet.nova.packet_filter:
     plan:
@@ -191,7 +209,8 @@ actions:
     - add at the top of nat POSTROUTING the jumps to nova-network-POSTROUTING, nova-postrouting-bottom
     - "network blue: add SNAT to 192.0.2.10 out of eth2, no SNAT inside"
 chains:
-  description: The chains of nova that differed, each as address family, table and name.
+  description: >-
+    The chains of nova that differed, and with nftables the sets, each as address family, table and name.
   returned: success
   type: list
   elements: str
@@ -212,7 +231,7 @@ def main() -> None:
         argument_spec={
             "plan": {"type": "dict", "required": True},
             "floating_addresses": {"type": "dict"},
-            "backend": {"type": "str", "choices": ["iptables"], "default": "iptables"},
+            "backend": {"type": "str", "choices": ["iptables", "nftables"], "default": "iptables"},
             "wait": {"type": "int", "default": 20},
         },
         supports_check_mode=True,

@@ -24,7 +24,7 @@ harness.development_tree()
 
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import iptables as core
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import packet_filter
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter as driver
 
 FLOWS = 4000
 
@@ -57,12 +57,12 @@ def plan(count: int) -> dict:
 
 
 def apply(section: dict) -> None:
-    if not iptables.apply(section)["changed"]:
+    if not driver.apply(section)["changed"]:
         raise AssertionError("there was nothing to do")
 
 
 def look_again(section: dict) -> None:
-    if iptables.apply(section)["changed"]:
+    if driver.apply(section)["changed"]:
         raise AssertionError("the second run has something to do")
 
 
@@ -96,7 +96,7 @@ def save() -> None:
 def writing(folder: str) -> list[harness.Case]:
     cases = []
     for count, runs in ((100, 5), (1000, 5), (10_000, 3)):
-        none, section, more = (functools.partial(iptables.apply, plan(number)) for number in (0, count, count + 1))
+        none, section, more = (functools.partial(driver.apply, plan(number)) for number in (0, count, count + 1))
         again = functools.partial(look_again, plan(count))
         cases += [
             harness.Case(
@@ -174,7 +174,7 @@ def router(count: int) -> None:
         guests,
     )
     batch("link set eth0 up\naddr add 192.0.2.9/24 dev eth0\nroute add default via 192.0.2.1\n", outside)
-    iptables.apply(plan(count))
+    driver.apply(plan(count))
     for address in addresses(2) + addresses(count + 1):  # neighbours are to be known before
         subprocess.run(
             ["nsenter", "--net", "-t", str(outside), "ping", "-q", "-c", "1", "-W", "1", address],
@@ -226,7 +226,7 @@ def connecting() -> list[harness.Case]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        iptables.LOCK_FILE = str(pathlib.Path(folder, "lock"))
+        driver.LOCK_FILE = str(pathlib.Path(folder, "lock"))
         harness.run([*writing(folder), *connecting()])
 
 

@@ -23,6 +23,13 @@ def run(*command, text=""):
 class Variant:
     """One variant of iptables, called through wrappers that write down each call."""
 
+    backend = "iptables"
+    writer = "iptables-restore"
+
+    def count_ways(self, path):
+        """Shell commands that write how many addresses lead to a guest, as a line of the file."""
+        return f"{self.real['iptables-save']} -t nat | grep -c 'DNAT --to-destination 10[.]' >>{path}"
+
     def __init__(self, name, folder):
         self.name = name
         self.folder = folder
@@ -69,6 +76,38 @@ class Variant:
             for line in re.findall(r".*nova-(?:network-|filter-top|postrouting-bottom).*", self.save(prefix=prefix))
             if "comment" not in line
         ]
+
+
+class Nftables(Variant):
+    """The other back end, whose program is called through such a wrapper, too."""
+
+    backend = name = "nftables"
+    writer = "nft"
+
+    def count_ways(self, path):
+        return f"{self.real['nft']} list map ip nova-network float-to 2>&1 | grep -c ': 10[.]' >>{path}"
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.log = folder / "calls"
+        self.real = {"nft": shutil.which("nft", path="/usr/sbin:/sbin")}
+        if self.real["nft"] is None:
+            pytest.skip("no nft here")
+        self.wrap("nft")
+
+    def calls(self):
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return lines
+
+    def save(self, *options, prefix="iptables"):
+        return run(self.real["nft"], "-s", "list", "ruleset")
+
+    def load(self, text, prefix="iptables"):
+        run(self.real["nft"], "-f", "-", text=text)
+
+    def ours(self):
+        return re.findall(r"table \S+ nova-network", self.save())
 
 
 @contextlib.contextmanager

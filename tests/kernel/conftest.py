@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 import a_router
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import iptables
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,12 +39,20 @@ def netns():
         os.close(home)
 
 
-@pytest.fixture(params=["nft", "legacy"])
-def variant(request, netns, tmp_path, monkeypatch):
-    made = a_router.Variant(request.param, tmp_path)
+@pytest.fixture
+def filter_host(netns, tmp_path, monkeypatch):
+    """A host of its own for a packet filter; the folder in which programs are found first."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin")
     monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
-    monkeypatch.setattr(iptables, "LOCK_FILE", str(tmp_path / "run" / "packet_filter.lock"))
+    monkeypatch.setattr(packet_filter, "LOCK_FILE", str(tmp_path / "run" / "packet_filter.lock"))
+    return tmp_path
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def variant(request, filter_host):
+    if request.param == "nftables":
+        return a_router.Nftables(filter_host)
+    made = a_router.Variant(request.param, filter_host)
     try:
         made.load("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n")
     except subprocess.CalledProcessError as error:

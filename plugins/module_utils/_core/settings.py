@@ -79,6 +79,7 @@ OTHER_OPTIONS = (
     "nova_instances",
     "nova_manage_packages",
     "nova_networks",
+    "nova_packet_filter",
     "nova_projects",
     "nova_run",
     "nova_security_groups",

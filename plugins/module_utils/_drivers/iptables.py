@@ -2,27 +2,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The packet filter of a host by iptables: one save and at most one restore for each family.
+"""The packet filter by iptables: one save and at most one restore for each family.
 
 Private to the collection; may change at any time.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-import socket
-import typing as t
 
 from .._core import ipset, packet_filter
 from .._core import iptables as core
-from .._core.connections import Gate, Verdict
 from .._core.errors import HostError
-from .._core.naming import RUN_DIR
-from . import conntrack, floating_addresses, lock, programs
-
-LOCK_FILE = f"{RUN_DIR}/packet_filter.lock"
+from .._core.outcome import Outcome
+from . import programs
 
 _PREFIX = {"ipv4": "iptables", "ipv6": "ip6tables"}
 _LOCK_HELD = 4
@@ -36,6 +30,7 @@ class _Run:
     meaning: packet_filter.Intent
     check: bool
     wait: int
+    leaving: bool
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     def warn(self, text: str) -> None:
@@ -52,60 +47,50 @@ class _Family:
     changes: list[core.Change]
 
 
-def apply(plan: object, *, check: bool = False, diff: bool = False, wait: int = 20) -> dict[str, t.Any]:
-    """Make the host's rules those of the plan's section; with `check`, only tell what would be done."""
-    section = packet_filter.parse(plan)
-    own = own_address() if packet_filter.needs_own_address(section) else None
-    run = _Run(packet_filter.intent(section, own), check, wait)
-    with contextlib.nullcontext() if check else lock.exclusive(LOCK_FILE, wait):
-        sets = _compare_sets(run)
-        if check:
-            families = _difference(run)
-        else:
-            _write_sets(sets.before_rules())
-            families = _converge(run)
-            _write_sets(sets.after_rules())
-            _end_connections(run, families, sets)
+def bring(
+    meaning: packet_filter.Intent, *, check: bool = False, diff: bool = False, wait: int = 20, leaving: bool = False
+) -> Outcome:
+    """Make the host's rules what is meant; with `check`, only tell what would be done.
+
+    `leaving`: another back end has the rules, and what is left here goes.
+    """
+    run = _Run(meaning, check, wait, leaving)
+    sets = _compare_sets(run)
+    if check:
+        families = _difference(run)
+    else:
+        _write_sets(sets.before_rules())
+        families = _converge(run)
+        _write_sets(sets.after_rules())
     _warn_of_other_variant(run)
-    return _answer(run, families, sets, diff)
+    return _outcome(run, families, sets, diff)
 
 
-def own_address() -> str:
-    """The address that this host shows to the outside (nova's my_ip); nothing is sent to find it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("8.8.8.8", 80))
-            return str(probe.getsockname()[0])
-        except OSError as error:
-            raise HostError(
-                f"cannot tell this host's own address, which SNAT needs: it has no route outwards ({error.strerror}); "
-                "give the host a default route, or set nova_my_ip or nova_routing_source_ip"
-            ) from error
-
-
-def _answer(run: _Run, families: list[_Family], sets: ipset.Difference, diff: bool) -> dict[str, t.Any]:
+def _outcome(run: _Run, families: list[_Family], sets: ipset.Difference, diff: bool) -> Outcome:
     families = [family for family in families if family.changes]
     labels = core.labels(run.meaning)
-    result: dict[str, t.Any] = {
-        "changed": bool(families or sets),
-        "actions": [
+    changes = [change for family in families if family.name == "ipv4" for change in family.changes]
+    gone, come = core.ways(changes)
+    outcome = Outcome(
+        changed=bool(families or sets),
+        actions=[
             *(action for family in families for action in core.actions(family.changes, family.name, labels)),
             *sets.actions(labels),
         ],
-        "chains": [f"{family.name} {chain}" for family in families for chain in core.chain_names(family.changes)],
-        "warnings": run.warnings,
-    }
+        chains=[f"{family.name} {chain}" for family in families for chain in core.chain_names(family.changes)],
+        warnings=run.warnings,
+        gone=gone,
+        come=come,
+        guards=bool(sets) or core.guards_differ(changes),
+    )
     if diff:
-        result["diff"] = [
-            {
-                "before_header": f"packet filter, {family.name}",
-                "after_header": f"packet filter, {family.name}",
-                "before": core.text(family.changes, after=False),
-                "after": core.text(family.changes, after=True),
-            }
-            for family in families
-        ]
-    return result
+        for family in families:
+            outcome.show(
+                f"packet filter, {family.name}",
+                core.text(family.changes, after=False),
+                core.text(family.changes, after=True),
+            )
+    return outcome
 
 
 # -- reading and comparing --------------------------------------------------------------------------------------
@@ -135,7 +120,7 @@ def _compare(run: _Run, name: str) -> _Family | None:
         tables: dict[str, core.Table] = {}
         return _Family(name, tables, core.compare(tables, core.render(run.meaning, name)))
     try:
-        tables = _save(program)
+        tables = _save(program, run.leaving)
     except HostError as error:
         if name != "ipv6":
             raise
@@ -148,13 +133,15 @@ def _compare(run: _Run, name: str) -> _Family | None:
     return _Family(name, tables, core.compare(tables, core.render(run.meaning, name, checksum)))
 
 
-def _save(program: str) -> dict[str, core.Table]:
+def _save(program: str, leaving: bool) -> dict[str, core.Table]:
     done = _call(program)
     if done.status:
         raise HostError(f"cannot read the packet filter: {program} failed: {_last_line(done.errors)}")
     try:
         return core.parse_save(done.output)
     except core.Unreadable as error:
+        if leaving:  # what iptables cannot read it has not written
+            return {}
         raise HostError(
             f"cannot read the packet filter: {program} cannot show table {error}, because it holds rules that nft "
             "put there; move those rules to a table of another name"
@@ -223,24 +210,6 @@ def _converge(run: _Run) -> list[_Family]:
                 raise HostError(str(refused)) from refused
             families = again
     raise AssertionError("unreachable")
-
-
-def _end_connections(run: _Run, families: list[_Family], sets: ipset.Difference) -> None:
-    """What had led to or from a guest by a way that is gone, or had been let in by a rule that is gone, would go on by
-    itself: it is ended, and nothing else.
-    """
-    changes = [change for family in families if family.name == "ipv4" for change in family.changes]
-    verdict = Verdict(run.meaning, *core.ways(changes))
-    judges = [verdict.ends] if verdict.needed else []
-    if run.meaning.security.guests and (sets or core.guards_differ(changes)):
-        own = {place.address for place in floating_addresses.read().places}
-        judges.append(Gate(run.meaning.security, own).refuses)
-    if not judges:
-        return
-    try:
-        conntrack.cut(lambda connection: any(ends(connection) for ends in judges))
-    except HostError as error:
-        run.warn(f"{error}; those that the plan no longer allows go on until they end by themselves")
 
 
 class _Refused(Exception):

@@ -9,15 +9,19 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from .._core import packet_filter
-from . import floating_addresses, iptables
+from . import floating_addresses
+from . import packet_filter as driver
 
 Result = dict[str, t.Any]
 
 #: What holds the rules, by the name that a host's settings give it.
-BACKENDS: dict[str, t.Callable[..., Result]] = {"iptables": iptables.apply}
+BACKENDS: dict[str, t.Callable[..., Result]] = {
+    name: functools.partial(driver.apply, backend=name) for name in driver.BACKENDS
+}
 
 
 def apply(

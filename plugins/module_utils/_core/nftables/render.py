@@ -1,0 +1,295 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the plan asks of a host, as tables of nftables.
+
+Whatever there may be many of (floating IPs, ports, guests, members of groups, networks) is an element of a set or a
+map, so that a packet finds its own in one look and one more is one element more. Rules are few, and name these.
+
+Chains of other tables see a packet as well: an `accept` here says only that nothing here refuses it.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import typing as t
+
+from .. import addressing
+from ..guest_rules import Guest, Section, Traffic
+from ..packet_filter import METADATA_ADDRESS, METADATA_PORT, FloatingIp, Hairpin, Intent
+from .table import Set, Table
+
+#: Before the chains of iptables and most others: the first to translate a connection decides.
+_HOOKS = {
+    "prerouting": "type nat hook prerouting priority -105; policy accept;",
+    "nat-output": "type nat hook output priority -105; policy accept;",
+    "postrouting": "type nat hook postrouting priority 95; policy accept;",
+    "forward": "type filter hook forward priority -5; policy accept;",
+    "output": "type filter hook output priority -5; policy accept;",
+}
+
+_ANYWHERE = "0.0.0.0/0"
+_PORT = "ipv4_addr . inet_proto . inet_service"
+#: Keeps the source as it is, and lets no chain that comes later change it.
+_AS_IT_IS = "snat to ip saddr"
+
+
+def group_name(name: str) -> str:
+    """The chain of a group's rules, and the set of its members: its name may be anything."""
+    return f"sg-{_digest(name)}"
+
+
+def labels(meaning: Intent) -> dict[str, str]:
+    """The words for what chains and sets serve: the networks', and those of security groups by their chains."""
+    groups = {group_name(group.name): f"security group {group.name}" for group in meaning.security.groups}
+    return {**{key: f"network {label}" for key, label in meaning.labels.items()}, **groups}
+
+
+def render(meaning: Intent, family: str) -> Table:
+    """The family's table as it should be; without a network it is empty."""
+    if meaning.empty:
+        return Table()
+    sets: dict[str, Set] = {}
+    chains: dict[str, list[str]] = {}
+    if family == "ipv4":
+        chains["prerouting"] = [*_metadata_redirection(meaning), *_towards_guests(meaning, sets)]
+        chains["nat-output"] = _towards_guests(meaning, sets)
+        chains["postrouting"] = _postrouting(meaning, sets)
+        guests = _guests(meaning.security, sets, chains)
+        chains["forward"] = [*guests, *_metadata_forwarding(meaning), *_forwarding(meaning, sets)]
+        chains["output"] = guests
+    else:
+        chains["forward"] = _forwarding(meaning, sets)
+    chains = {name: rules for name, rules in chains.items() if rules or name not in _HOOKS}
+    return Table(sets, chains, {name: hook for name, hook in _HOOKS.items() if name in chains})
+
+
+def _digest(*words: object) -> str:
+    return hashlib.sha256("\n".join(map(str, words)).encode()).hexdigest()[:12]
+
+
+def _plain(cidr: str) -> str:
+    """A range as the tool writes it."""
+    return cidr[:-3] if cidr.endswith("/32") else cidr
+
+
+# -- translation ------------------------------------------------------------------------------------------------
+
+
+def _metadata_redirection(meaning: Intent) -> list[str]:
+    if meaning.metadata is None:
+        return []
+    host, port = meaning.metadata
+    to = f"redirect to :{port}" if host is None else f"dnat to {host}:{port}"
+    return [f"ip daddr {METADATA_ADDRESS} tcp dport {METADATA_PORT} {to}"]
+
+
+def _towards_guests(meaning: Intent, sets: dict[str, Set]) -> list[str]:
+    """First the single ports of an address, then all the rest of it."""
+    kept: dict[str, str] = {}
+    moved: dict[str, str] = {}
+    for entry in meaning.port_forwards:
+        key = f"{entry.address} . {entry.protocol} . "
+        if entry.first == entry.to_first:
+            kept[key + _ports((entry.first, entry.last))] = entry.fixed_address
+        else:
+            shift = entry.to_first - entry.first
+            moved.update(
+                (f"{key}{port}", f"{entry.fixed_address} . {port + shift}")
+                for port in range(entry.first, entry.last + 1)
+            )
+    rules = []
+    if kept:
+        sets["ports-to"] = Set(_PORT, kept, "ipv4_addr", interval=True)
+        rules.append("dnat to ip daddr . meta l4proto . th dport map @ports-to")
+    if moved:
+        sets["port-to"] = Set(_PORT, moved, "ipv4_addr . inet_service")
+        rules.append("dnat to ip daddr . meta l4proto . th dport map @port-to")
+    if meaning.floating_ips:
+        sets["float-to"] = Set(
+            "ipv4_addr", {entry.address: entry.fixed_address for entry in meaning.floating_ips}, "ipv4_addr"
+        )
+        rules.append("dnat to ip daddr map @float-to")
+    return rules
+
+
+def _ports(ports: tuple[int, int]) -> str:
+    first, last = ports
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _postrouting(meaning: Intent, sets: dict[str, Set]) -> list[str]:
+    rules = []
+    apart = [kept for kept in meaning.untranslated if not kept.inside]
+    if apart:
+        # Every network keeps its addresses towards all of these.
+        sets["networks"] = _ranges(kept.source for kept in apart)
+        rules += [
+            f"ip saddr @networks {_towards(destination)}{_AS_IT_IS}"
+            for destination in dict.fromkeys(kept.destination for kept in apart)
+        ]
+    inside = [kept for kept in meaning.untranslated if kept.inside]
+    if inside:
+        sets["inside"] = _pairs(kept.source for kept in inside)
+        rules.append(f"ip saddr . ip daddr @inside ct status ! dnat {_AS_IT_IS}")
+    # Whoever asks for a floating IP from within is seen by his own one, if he has one. Then the rest of what was led
+    # back to where it came from.
+    outwards = _from_guests(meaning.floating_ips, meaning.public_interface, sets)
+    rules += [f"ct status dnat snat to ip saddr map @{name}" for name in outwards.values()]
+    if meaning.hairpins:
+        sets["floating-networks"] = _pairs(_outermost(meaning.hairpins))
+        sets["floating-bridges"] = _interfaces(hairpin.bridge for hairpin in meaning.hairpins)
+        rules.append("ip saddr . ip daddr @floating-networks oifname @floating-bridges ct status dnat masquerade")
+    rules += [f'oifname "{interface}" snat to ip saddr map @{name}' for interface, name in outwards.items()]
+    outside = [entry for entry in meaning.translations if entry.out is not None]
+    if outside:
+        sets["snat-networks"] = _ranges(entry.source for entry in outside)
+        rules += [
+            f'oifname "{out}" ip saddr @snat-networks snat to {to}'
+            for out, to in dict.fromkeys((entry.out, entry.to) for entry in outside)
+        ]
+    forced = [entry for entry in meaning.translations if entry.out is None]
+    if forced:
+        sets["forced-networks"] = _ranges(entry.source for entry in forced)
+        rules += [
+            f"ip saddr @forced-networks {_towards(destination)}snat to {to}"
+            for destination, to in dict.fromkeys((entry.destination, entry.to) for entry in forced)
+        ]
+    return rules
+
+
+def _towards(destination: str | None) -> str:
+    return "" if destination in (None, _ANYWHERE) else f"ip daddr {_plain(str(destination))} "
+
+
+def _from_guests(floating: t.Sequence[FloatingIp], public: str | None, sets: dict[str, Set]) -> dict[str, str]:
+    """For each interface outwards the map of what leaves with a floating IP."""
+    sources: dict[str, dict[str, str]] = {}
+    for entry in floating:
+        sources.setdefault(entry.interface, {}).setdefault(entry.fixed_address, entry.address)
+    found = {}
+    for number, interface in enumerate(sorted(sources, key=lambda name: (name != public, name)), 1):
+        found[interface] = f"float-from{'' if number == 1 else number}"
+        sets[found[interface]] = Set("ipv4_addr", sources[interface], "ipv4_addr")
+    return found
+
+
+def _outermost(hairpins: t.Iterable[Hairpin]) -> t.Iterator[str]:
+    """Ranges without those that are part of another one: both ends of what is inside such are inside that one, too."""
+    last = -1
+    spans = {addressing.known_network(hairpin.cidr) for hairpin in hairpins}
+    for span in sorted(spans, key=lambda one: (one.first, one.prefix)):
+        if span.last > last:
+            last = span.last
+            yield span.cidr
+
+
+def _ranges(cidrs: t.Iterable[str]) -> Set:
+    return Set("ipv4_addr", dict.fromkeys(map(_plain, cidrs), ""), interval=True)
+
+
+def _pairs(cidrs: t.Iterable[str]) -> Set:
+    """Source and destination in one and the same range."""
+    return Set("ipv4_addr . ipv4_addr", {f"{_plain(cidr)} . {_plain(cidr)}": "" for cidr in cidrs}, interval=True)
+
+
+def _interfaces(names: t.Iterable[str]) -> Set:
+    return Set("ifname", dict.fromkeys((f'"{name}"' for name in names), ""))
+
+
+# -- forwarding -------------------------------------------------------------------------------------------------
+
+
+def _metadata_forwarding(meaning: Intent) -> list[str]:
+    """The way to a service on another host and back, for guests of bridges that forward nothing else as well."""
+    if meaning.metadata is None or meaning.metadata.host is None:
+        return []
+    host, port = meaning.metadata
+    inwards = f'iifname != "{meaning.public_interface}" ' if meaning.public_interface else ""
+    asked = f"ct status dnat ct original ip daddr {METADATA_ADDRESS} "
+    return [
+        f"ip daddr {host} {inwards}tcp dport {port} {asked}accept",
+        f"ip saddr {host} tcp sport {port} {asked}ct direction reply accept",
+    ]
+
+
+def _forwarding(meaning: Intent, sets: dict[str, Set]) -> list[str]:
+    """The first bridge of the plan that a packet comes from or goes to decides: so neighbours that agree are a set."""
+    rules = []
+    runs = itertools.groupby(meaning.forwarding, key=lambda entry: entry.allowed)
+    for number, (allowed, bridges) in enumerate(runs):
+        name = f"{'open' if allowed else 'closed'}-bridges{number // 2 + 1 if number > 1 else ''}"
+        sets[name] = _interfaces(entry.bridge for entry in bridges)
+        rules += [f"{side} @{name} {'accept' if allowed else 'drop'}" for side in ("iifname", "oifname")]
+    return rules
+
+
+# -- security groups --------------------------------------------------------------------------------------------
+
+
+def _guests(security: Section, sets: dict[str, Set], chains: dict[str, list[str]]) -> list[str]:
+    """The ways into the chains of guests. Guests for whom the same holds share a chain."""
+    if not security.guests:
+        return []
+    by_name = {group.name: group for group in security.groups}
+    rules_of_groups = (rule for group in security.groups for rule in (*group.ingress, *group.egress))
+    for name in sorted({rule.group for rule in rules_of_groups if rule.group is not None}):
+        sets[group_name(name)] = Set("ipv4_addr", dict.fromkeys(sorted(by_name[name].members), ""))
+    if security.provider:
+        chains["provider"] = [_traffic(rule, "saddr", "drop") for rule in security.provider]
+    into: dict[str, str] = {}
+    out: dict[str, str] = {}
+    for guest in security.guests:
+        chain = f"in-{_digest(guest.groups, guest.dhcp_server, guest.open_to)}"
+        if chain not in chains:
+            chains[chain] = _into(guest, bool(security.provider))
+        into[guest.address] = f"goto {chain}"
+        allowed = dict.fromkeys(rule for name in guest.groups for rule in by_name[name].egress)
+        if allowed:
+            chain = f"out-{_digest(guest.groups)}"
+            # Whoever the traffic is for may still refuse it: so it only returns.
+            chains[chain] = [
+                "ct state established,related return",
+                *(_traffic(rule, "daddr", "return") for rule in allowed),
+                "drop",
+            ]
+            out[guest.address] = f"jump {chain}"
+    for name in dict.fromkeys(name for guest in security.guests for name in guest.groups):
+        chains[group_name(name)] = [_traffic(rule, "saddr", "accept") for rule in by_name[name].ingress]
+    rules = []
+    if out:
+        sets["guests-out"] = Set("ipv4_addr", out, "verdict")
+        rules.append("ip saddr vmap @guests-out")
+    sets["guests-in"] = Set("ipv4_addr", into, "verdict")
+    return [*rules, "ip daddr vmap @guests-in"]
+
+
+def _into(guest: Guest, provider: bool) -> list[str]:
+    """All that a guest is sent, in nova's order but for the provider's rules, which nothing goes before."""
+    rules = ["jump provider"] if provider else []
+    rules += ["ct state invalid drop", "ct state established,related accept"]
+    if guest.dhcp_server is not None:
+        rules.append(f"ip saddr {guest.dhcp_server} udp sport 67 udp dport 68 accept")
+    if guest.open_to is not None:
+        rules.append(f"ip saddr {_plain(guest.open_to)} accept")
+    return [*rules, *(f"jump {group_name(name)}" for name in guest.groups), "drop"]
+
+
+def _traffic(rule: Traffic, side: str, verdict: str) -> str:
+    """`side` is saddr or daddr: where the others are."""
+    words = []
+    if rule.cidr is not None:
+        words.append(f"ip {side} {_plain(rule.cidr)}")
+    if rule.group is not None:
+        words.append(f"ip {side} @{group_name(rule.group)}")
+    if rule.ports is not None:
+        words.append(f"{rule.protocol} dport {_ports(rule.ports)}")
+    elif rule.icmp_type is not None:
+        words.append(f"icmp type {rule.icmp_type}" + ("" if rule.icmp_code is None else f" icmp code {rule.icmp_code}"))
+    elif rule.protocol is not None:
+        words.append(f"meta l4proto {rule.protocol}")
+    return " ".join([*words, verdict])

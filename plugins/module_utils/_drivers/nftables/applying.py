@@ -1,0 +1,238 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Our tables of nftables compared with what is meant, and changed in one transaction.
+
+The kernel keeps rules in a form of its own, which depends on the versions of the tool and of the kernel. So the wanted
+rules are loaded into a network namespace that nobody is in, and read back there: rules are equal where these are.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import os
+import re
+import typing as t
+
+from ..._core import nftables as core
+from ..._core.errors import HostError, first_line
+from ..._core.outcome import Outcome
+from ..._core.packet_filter import Intent
+from .. import programs
+from .kernel import Kernel
+
+_ATTEMPTS = 3
+_CLONE_NEWNET = 0x40000000
+
+Tables = dict[str, core.HeldTable]
+
+
+@dataclasses.dataclass
+class _Run:
+    """What is wanted of each family, and the warnings that the run gathers."""
+
+    meaning: Intent
+    wanted: dict[str, core.Table]
+    check: bool
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+
+def bring(
+    meaning: Intent, *, check: bool = False, diff: bool = False, wait: int = 20, leaving: bool = False
+) -> Outcome:
+    """Make the host's rules what is meant; with `check`, only tell what would be done.
+
+    `leaving`: another back end has the rules, and what is left here goes. There is no lock to `wait` for: each change
+    is one transaction, which the kernel refuses where another one came in between.
+    """
+    families = ["ipv4", *(["ipv6"] if os.path.isdir("/proc/sys/net/ipv6") else [])]
+    run = _Run(meaning, {family: core.render(meaning, family) for family in families}, check)
+    with Kernel() as kernel:
+        if meaning.empty and not _has_any(kernel, leaving):
+            return Outcome()
+        if programs.find("nft") is None:
+            if not check:
+                programs.need("nft", "nftables")
+            # In a rehearsal the package may be what an earlier task would have installed.
+            run.warnings.append("nft is not installed; the prediction is that of a host without any rules")
+            changes = _compare(run, {})
+            return _outcome(run, changes, {}, diff)
+        held = kernel.tables()
+        changes = _compare(run, held)
+        spoken = _spoken(changes)
+        if not check:
+            changes = _converge(run, kernel, held, changes)
+        if changes and not leaving:
+            _warn_of_closed_chains(run, kernel)
+    return _outcome(run, changes, spoken, diff)
+
+
+def _has_any(kernel: Kernel, leaving: bool) -> bool:
+    try:
+        return kernel.has_any()
+    except HostError:
+        if leaving:  # a kernel without nftables has nothing of ours there
+            return False
+        raise
+
+
+def _outcome(
+    run: _Run, changes: list[core.Change], spoken: t.Mapping[str, t.Mapping[str, list[str]]], diff: bool
+) -> Outcome:
+    labels = core.labels(run.meaning)
+    ipv4 = [change for change in changes if change.family == "ipv4"]
+    gone, come = core.ways(ipv4)
+    outcome = Outcome(
+        changed=bool(changes),
+        actions=[
+            action for change in changes for action in core.actions(change, spoken.get(change.family, {}), labels)
+        ],
+        chains=core.names(changes),
+        warnings=run.warnings,
+        gone=gone,
+        come=come,
+        guards=core.guards_differ(ipv4),
+    )
+    if diff:
+        for change in changes:
+            words = spoken.get(change.family, {})
+            outcome.show(
+                f"packet filter, {change.family}",
+                core.text(change, words, after=False),
+                core.text(change, words, after=True),
+            )
+    return outcome
+
+
+# -- reading and comparing --------------------------------------------------------------------------------------
+
+
+def _compare(run: _Run, held: Tables) -> list[core.Change]:
+    both = {family: wanted for family, wanted in run.wanted.items() if wanted and family in held}
+    reference = _as_the_kernel_writes(both) if both else {}
+    changes = (
+        core.compare(family, held.get(family), reference.get(family, core.HeldTable()), wanted)
+        for family, wanted in run.wanted.items()
+    )
+    return [change for change in changes if change]
+
+
+def _as_the_kernel_writes(wanted: t.Mapping[str, core.Table]) -> Tables:
+    text = "".join(f"{line}\n" for family, table in wanted.items() for line in core.skeleton(family, table))
+    with _nowhere():
+        done = _nft(text)
+        if done.status:
+            raise HostError(f"{_refusal(done, text)}; nothing was changed")
+        with Kernel() as kernel:
+            return kernel.tables()
+
+
+@contextlib.contextmanager
+def _nowhere() -> t.Iterator[None]:
+    """A network namespace of its own for this thread and what it starts, for the length of the block."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError(f"cannot find this process's network namespace: {first_line(error)}") from error
+    try:
+        if libc.unshare(_CLONE_NEWNET):
+            raise HostError(
+                "cannot make a network namespace to compare rules in: "
+                f"{os.strerror(ctypes.get_errno())}; allow it, or set nova_packet_filter to iptables"
+            )
+        try:
+            yield
+        finally:
+            if libc.setns(home, _CLONE_NEWNET):
+                raise HostError(f"cannot return to the host's network namespace: {os.strerror(ctypes.get_errno())}")
+    finally:
+        os.close(home)
+
+
+def _spoken(changes: list[core.Change]) -> dict[str, dict[str, list[str]]]:
+    """The rules of our chains in the tool's words, for each family in which chains differ."""
+    found = {}
+    for change in changes:
+        if change.held is not None and (change.anew or change.changed_chains or change.old_chains):
+            done = programs.run([programs.need("nft", "nftables"), "-t", "list", "table", *_place(change.family)])
+            found[change.family] = _chains(done.output)
+    return found
+
+
+def _place(family: str) -> tuple[str, str]:
+    return {"ipv4": "ip", "ipv6": "ip6"}[family], core.NAME
+
+
+def _chains(text: str) -> dict[str, list[str]]:
+    """What nft lists of a table: the rules of each chain. For readers alone."""
+    found: dict[str, list[str]] = {}
+    rules: list[str] | None = None
+    for line in text.split("\n"):
+        begins = re.match(r"\tchain (\S+) \{$", line)
+        if begins:
+            rules = found[begins[1]] = []
+        elif line == "\t}":
+            rules = None
+        elif rules is not None and not line.startswith("\t\ttype "):
+            rules.append(line.strip())
+    return found
+
+
+# -- writing ----------------------------------------------------------------------------------------------------
+
+
+def _converge(run: _Run, kernel: Kernel, held: Tables, changes: list[core.Change]) -> list[core.Change]:
+    """Write; where another program changed our tables in between, read and compare again."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        if not changes:
+            return changes
+        text = core.compose(changes)
+        done = _nft(text)
+        if done.status == 0:
+            return changes
+        again = kernel.tables()
+        if attempt == _ATTEMPTS or again == held:
+            raise HostError(f"{_refusal(done, text)}; nothing was changed")
+        held, changes = again, _compare(run, again)
+    raise AssertionError("unreachable")
+
+
+def _nft(text: str) -> programs.Done:
+    done = programs.run([programs.need("nft", "nftables"), "-f", "-"], text)
+    if done.status == -1:
+        raise HostError(f"nft: {done.errors}")
+    return done
+
+
+def _refusal(done: programs.Done, text: str) -> str:
+    """The tool's first complaint, with the line that it names by number."""
+    said = done.errors.strip().splitlines()
+    first = said[0] if said else "it gave no reason"
+    number = re.match(r"\S+?:(\d+):", first)
+    lines = text.splitlines()
+    if number and 0 < int(number[1]) <= len(lines):
+        line = lines[int(number[1]) - 1]
+        first += f" (that line is '{line if len(line) < 200 else line[:200] + '...'}')"
+    return f"cannot write the packet filter: nft refused the rules: {first}"
+
+
+# -- other people's chains --------------------------------------------------------------------------------------
+
+
+def _warn_of_closed_chains(run: _Run, kernel: Kernel) -> None:
+    """What we let pass still has to pass these."""
+    concerned = {"forward"} if any(entry.allowed for entry in run.meaning.forwarding) else set()
+    concerned |= {"input"} if run.meaning.services or run.meaning.metadata else set()
+    for found in kernel.closed():
+        if found.hook in concerned:
+            what = "the guests' traffic" if found.hook == "forward" else "the guests' DHCP, DNS and metadata requests"
+            run.warnings.append(
+                f"chain {found.chain} of table {found.table} drops what its own rules do not accept, {what} as well: "
+                "what the rules of nova let pass in a table of their own has to be accepted there, too"
+            )
