@@ -43,9 +43,10 @@ while True:
             _data, peer = key.fileobj.recvfrom(100)
             key.fileobj.sendto(f"{name}:{port} sees {peer[0]}".encode(), peer)
 """
+#: All at once, so that what is not answered is waited for but once.
 ASK = """
-import socket, sys
-for word in sys.argv[1:]:
+import concurrent.futures, socket, sys
+def ask(word):
     kind, address, port = word.split("/")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as asker:
         asker.settimeout(0.5)
@@ -53,11 +54,13 @@ for word in sys.argv[1:]:
             asker.connect((address, int(port)))
             if kind == "udp":
                 asker.send(b"who am I")
-            print(asker.recv(100).decode())
+            return asker.recv(100).decode()
         except ConnectionRefusedError:
-            print("refused")
+            return "refused"
         except OSError:
-            print("no answer")
+            return "no answer"
+with concurrent.futures.ThreadPoolExecutor(len(sys.argv)) as pool:
+    print(*pool.map(ask, sys.argv[1:]), sep="\\n")
 """
 
 ASK_AGAIN = """
