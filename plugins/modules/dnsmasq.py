@@ -159,7 +159,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import dnsmasq
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import dnsmasq, guard
 
 
 def main() -> None:
@@ -167,6 +167,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec={"plan": {"type": "dict", "required": True}}, supports_check_mode=True)
 
     def work() -> dict[str, t.Any]:
+        if not module.check_mode:
+            guard.extend()
         result, failed = dnsmasq.run(module.params["plan"], module.check_mode)
         for warning in result.pop("warnings"):
             module.warn(warning)

@@ -55,6 +55,13 @@ options:
         Where the connection is made by SSH, its address is found without this option.
       - A host name is left aside, since the controller alone knows what it stands for.
     type: str
+  guard_timeout:
+    description:
+      - Seconds, 5 to 3600, after which the host takes a change of an interface by which it is reached back by itself,
+        unless M(tenantnet.nova.guard) confirms it in time. Modules of this collection that run on the host meanwhile
+        make the time run anew.
+      - Without it such a change is not guarded. Other changes are never guarded.
+    type: int
 notes:
   - An interface that carries the default route, the Ansible connection or an address of the host's own is not enslaved,
     unless C(move_addresses) names it. It may carry VLAN interfaces, as these move nothing.
@@ -133,6 +140,11 @@ actions:
     - create bridge br100
     - enslave vlan100 to br100
     - add address 10.0.0.1/24 to br100
+guard:
+  description: The guard of this change, which waits for its confirmation.
+  returned: when a change was made of what the host is reached by, and C(guard_timeout) is given
+  type: dict
+  sample: {id: 5d1f0c7a9b3e2f64, interfaces: [eth0], timeout: 120}
 """
 
 import typing as t
@@ -147,13 +159,19 @@ def main() -> None:
         argument_spec={
             "plan": {"type": "dict", "required": True},
             "connection_address": {"type": "str"},
+            "guard_timeout": {"type": "int"},
         },
         supports_check_mode=True,
     )
 
     def work() -> dict[str, t.Any]:
         try:
-            result = links.apply(module.params["plan"], module.params["connection_address"], check=module.check_mode)
+            result = links.apply(
+                module.params["plan"],
+                module.params["connection_address"],
+                check=module.check_mode,
+                guard_timeout=module.params["guard_timeout"],
+            )
         except netlink.LibraryMissing as error:
             module.fail_json(msg=missing_required_lib("pyroute2"), exception=error.trace)
             raise  # not reached

@@ -83,6 +83,13 @@ options:
       - Seconds to wait for another program that changes the packet filter, and for another run of this module.
     type: int
     default: 20
+  guard_timeout:
+    description:
+      - Seconds, 5 to 3600, after which a host that is reached over its public interface takes a change of its rules
+        back by itself, unless M(tenantnet.nova.guard) confirms it in time. Rules return to the plan that was recorded
+        last.
+      - Without it such a change is not guarded.
+    type: int
 notes:
   - Connections that are established are not disturbed. The exception is what a floating IP or a forwarded port led to a
     guest, or a guest outwards, that is no longer led so, and what a security group no longer allows. It is ended, for
@@ -216,6 +223,11 @@ chains:
   elements: str
   sample:
     - ipv4 nat nova-network-snat
+guard:
+  description: The guard of this change, which waits for its confirmation.
+  returned: when rules changed on a host that is reached over its public interface, and C(guard_timeout) is given
+  type: dict
+  sample: {id: 5d1f0c7a9b3e2f64, interfaces: [eth0], timeout: 120}
 """
 
 import typing as t
@@ -223,7 +235,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import routing
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.guard import parse_timeout
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import guard, guarded, routing
 
 
 def main() -> None:
@@ -233,6 +246,7 @@ def main() -> None:
             "floating_addresses": {"type": "dict"},
             "backend": {"type": "str", "choices": ["iptables", "nftables"], "default": "iptables"},
             "wait": {"type": "int", "default": 20},
+            "guard_timeout": {"type": "int"},
         },
         supports_check_mode=True,
     )
@@ -240,14 +254,28 @@ def main() -> None:
     def work() -> dict[str, t.Any]:
         if module.params["wait"] < 0:
             raise InputError(f"wait: {module.params['wait']} is negative; give a number of seconds, or 0")
-        result = routing.apply(
-            routing.BACKENDS[module.params["backend"]],
-            module.params["plan"],
-            module.params["floating_addresses"],
-            check=module.check_mode,
-            diff=module._diff,
-            wait=module.params["wait"],
-        )
+
+        def apply(check: bool) -> dict[str, t.Any]:
+            return routing.apply(
+                routing.BACKENDS[module.params["backend"]],
+                module.params["plan"],
+                module.params["floating_addresses"],
+                check=check,
+                diff=module._diff,
+                wait=module.params["wait"],
+            )
+
+        armed = None
+        if not module.check_mode:
+            guard.extend()
+            if module.params["guard_timeout"] is not None:
+                timeout = parse_timeout(module.params["guard_timeout"], "guard_timeout")
+                public = module.params["plan"].get("public_interface")
+                armed = guarded.change_rules(public, timeout, lambda: apply(True))
+        result = apply(module.check_mode)
+        if armed is not None:
+            guard.extend()
+            result["guard"] = {"id": armed.id, "timeout": armed.timeout, "interfaces": list(armed.interfaces)}
         for warning in result.pop("warnings"):
             module.warn(warning)
         return result

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import typing as t
 
+from .._core import guard as core
 from .._core import links, naming
-from . import lock, netlink
+from . import guard, guarded, lock, netlink
 
 LOCK_FILE = f"{naming.RUN_DIR}/links.lock"
 
@@ -21,19 +22,28 @@ LOCK_WAIT = 60
 
 
 def apply(
-    plan: object, connection_address: str | None = None, *, check: bool = False, wait: float = LOCK_WAIT
+    plan: object,
+    connection_address: str | None = None,
+    *,
+    check: bool = False,
+    wait: float = LOCK_WAIT,
+    guard_timeout: int | None = None,
 ) -> dict[str, t.Any]:
     """Compare the plan's section with the kernel and, unless only checking, execute the difference.
 
-    Returns `changed`, `actions`, `diff` and `warnings`. InputError, HostError, or its kind LibraryMissing, with
-    nothing changed or all put back.
+    With `guard_timeout` seconds a change of what the host is reached by is taken back unless it is confirmed.
+    Returns `changed`, `actions`, `diff` and `warnings`, and `guard` where a change waits so. InputError, HostError,
+    or its kind LibraryMissing, with nothing changed or all put back.
     """
     want = links.parse(plan)
+    if guard_timeout is not None:
+        guard_timeout = core.parse_timeout(guard_timeout, "guard_timeout")
     if connection_address is not None:
         connection_address = links.parse_connection(connection_address, "connection_address")
     _have, difference = look(want, connection_address)
     actions = difference.actions()
     warnings = []
+    armed = None
     if difference.changed:
         try:
             library = netlink.load()
@@ -45,29 +55,54 @@ def apply(
         else:
             if not check:
                 with lock.exclusive(LOCK_FILE, wait):
-                    difference, actions = _execute(want, connection_address, library)
-    return {
+                    difference, actions, armed = _execute(want, connection_address, library, guard_timeout)
+    result = {
         "changed": difference.changed,
         "actions": actions,
         "diff": difference.diff(),
         "warnings": warnings,
     }
+    if armed is not None:
+        result["guard"] = {"id": armed.id, "timeout": armed.timeout, "interfaces": list(armed.interfaces)}
+    return result
+
+
+def _arm(
+    timeout: int, difference: links.Difference, have: links.State, connection_address: str | None, library: t.Any
+) -> core.Armed | None:
+    """The guard of a change that touches what the host is reached by; None for any other change."""
+    carried = netlink.read_duties(have, connection_address).carried
+    interfaces = difference.touched & carried.keys() | {move.source for move in difference.moves}
+    if not interfaces:
+        return None
+    have.ways = have.ways or netlink.read_ways(have)
+    return guarded.arm(timeout, interfaces, difference.actions(), lambda: netlink.take_back(difference, have, library))
 
 
 def _execute(
-    want: links.Plan, connection_address: str | None, library: netlink.Library
-) -> tuple[links.Difference, list[str]]:
-    """Execute the difference; returns it, and all that was done."""
+    want: links.Plan, connection_address: str | None, library: netlink.Library, guard_timeout: int | None
+) -> tuple[links.Difference, list[str], core.Armed | None]:
+    """Execute the difference; returns it, all that was done, and the guard that waits."""
     # Another run may have been at work until now.
     have, difference = look(want, connection_address)
-    netlink.apply(difference, have, library)
+    armed = None
+    if guard_timeout is not None and difference.changed:
+        guard.refuse_if_armed()
+        armed = _arm(guard_timeout, difference, have, connection_address, library)
+    try:
+        netlink.apply(difference, have, library)
+    except netlink.PutBack:
+        if armed is not None:
+            guard.confirm(armed.id)
+        raise
+    guard.extend()
     actions = difference.actions()
     if difference.phases["rules"]:
         # Ports that came after we had looked, and before udev knew of them.
         have, late = look(want, connection_address)
         netlink.apply(late, have, library)
         actions += late.actions()
-    return difference, actions
+    return difference, actions, armed
 
 
 def look(want: links.Plan, connection_address: str | None) -> tuple[links.State, links.Difference]:

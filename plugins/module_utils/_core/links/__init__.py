@@ -17,7 +17,7 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 from .comparison import compare
-from .difference import Difference, snapshot
+from .difference import Difference, lost, snapshot
 from .duties import Duties, guard, parse_connection
 from .kernel import Address, Link, State
 from .moves import wanted as wants_ways
@@ -32,6 +32,7 @@ __all__ = [
     "State",
     "compare",
     "guard",
+    "lost",
     "parse",
     "parse_connection",
     "snapshot",

@@ -13,7 +13,8 @@ import dataclasses
 import typing as t
 
 from .kernel import SCOPE_GLOBAL, Address, Link, State
-from .operations import ORDER, Enslave, Move, Operation, PortState, SetSysctl, seconds
+from .operations import ORDER, Enslave, Item, Move, Operation, PortState, SetSysctl, seconds
+from .ways import same
 
 #: Links as lines, by name.
 Pictures = t.Mapping[str, list[str]]
@@ -253,3 +254,25 @@ def _reached(state: State, move: Move) -> list[str]:
     port = (move.join or move.leave or Enslave(move.source, None)).interface
     link = state.links.get(port)
     return [*found, f"interface {port}: " + ("absent" if link is None else f"port of {link.master}")]
+
+
+def lost(before: State, now: State, names: t.Iterable[str]) -> list[Operation]:
+    """What puts back the addresses, routes, rules and neighbours of these links that are not there any more."""
+    found: list[Operation] = []
+    for name in sorted(names):
+        old, new = before.links.get(name), now.links.get(name)
+        if old is None or new is None:
+            continue
+        there = {address.text for address in new.addresses}
+        gone = [a for a in old.addresses if a.scope == SCOPE_GLOBAL and a.text not in there]
+        # Each family in the order in which they came.
+        items = [Item(True, name, address) for address in gone if address.is_ipv4]
+        items += [Item(True, name, address) for address in reversed(gone) if not address.is_ipv4]
+        present = [way for way in now.ways if way.interface == name]
+        ways = [way for way in before.ways if way.interface == name and not any(same(way, one) for one in present)]
+        for way in sorted(ways, key=lambda way: bool(way.gateways)):
+            # Of a route of several ways the others may have stayed, and it stands there once.
+            items += [Item(add, name, way) for add in ((False, True) if way.several else (True,))]
+        if items:
+            found.append(Move(name, name, tuple(items)))
+    return found

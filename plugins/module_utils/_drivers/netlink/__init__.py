@@ -19,10 +19,10 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-from .applying import apply
+from .applying import PutBack, apply, take_back
 from .duties import read_duties
 from .encoding import Library, LibraryMissing, load
 from .reading import read
 from .ways import read_ways
 
-__all__ = ["Library", "LibraryMissing", "apply", "load", "read", "read_duties", "read_ways"]
+__all__ = ["Library", "LibraryMissing", "PutBack", "apply", "load", "read", "read_duties", "read_ways", "take_back"]

@@ -17,7 +17,7 @@ import os
 import typing as t
 
 from ..._core.errors import HostError
-from ..._core.links import Difference, State, snapshot
+from ..._core.links import Difference, State, lost, snapshot
 from ..._core.links.operations import ChangePort, CreateTap, CreateVlan, Operation, SetSysctl, WriteRules
 from . import rules, sysctl, taps
 from .encoding import Encoder, InterfaceGone, Library, load
@@ -48,23 +48,53 @@ def apply(
             for operations in difference.batches():
                 run.execute(operations)
         except _Failure as failure:
-            raise HostError(f"{failure}; {_put_back(kernel, encoder, run.undo(), difference, before)}") from failure
+            left = _put_back(kernel, encoder, run.undo(), difference, before)
+            if left:
+                raise HostError(f"{failure}; the rest was put back, but not this: {'; '.join(left)}") from failure
+            raise PutBack(f"{failure}; everything was put back, the host is as it was") from failure
 
 
-def _put_back(kernel: Socket, encoder: Encoder, undo: list[Operation], difference: Difference, before: State) -> str:
-    """Take everything back, last first, whatever fails meanwhile; then look whether the host is as it was."""
+def take_back(difference: Difference, before: State, library: Library | None = None) -> list[str]:
+    """Undo the whole difference, done, half done or not done at all; return what is not as it was, a line each.
+
+    What leads over the links, others' addresses and routes as well, is put back where it went along.
+    """
+    undo = [step for operation in reversed(difference.operations) for step in operation.inverse()]
+    with Socket() as kernel:
+        encoder = Encoder(library or load(), {link.name: link.index for link in read().links.values()})
+        _undo(kernel, encoder, undo)
+        _undo(kernel, encoder, lost(before, _look(before), difference.touched))
+    was, found = snapshot(before, difference), snapshot(_look(before), difference)
+    return [f"{old} (now {new.partition(': ')[2]})" for old, new in zip(was, found) if old != new]
+
+
+def _look(before: State) -> State:
+    now = read(before.sysctl)
+    now.ways = read_ways(now)
+    return now
+
+
+def _undo(kernel: Socket, encoder: Encoder, undo: t.Iterable[Operation]) -> None:
     for operation in undo:
-        # One by one, and on after a refusal: perhaps it had not been done. What counts is what is found below.
+        # One by one, and on after a refusal: perhaps it had not been done. What counts is what is found in the end.
         with contextlib.suppress(_Failure):
             _Run(kernel, encoder, BATCH, None).execute([operation])
+
+
+def _put_back(
+    kernel: Socket, encoder: Encoder, undo: list[Operation], difference: Difference, before: State
+) -> list[str]:
+    """Take everything back, last first, whatever fails meanwhile; then look whether the host is as it was."""
+    _undo(kernel, encoder, undo)
     now = read(before.sysctl)
     if difference.moves:
         now.ways = read_ways(now)
     was, found = snapshot(before, difference), snapshot(now, difference)
-    left = [f"{old} (now {new.partition(': ')[2]})" for old, new in zip(was, found) if old != new]
-    if not left:
-        return "everything was put back, the host is as it was"
-    return "the rest was put back, but not this: " + "; ".join(left)
+    return [f"{old} (now {new.partition(': ')[2]})" for old, new in zip(was, found) if old != new]
+
+
+class PutBack(HostError):
+    """It failed, and the host is as it was."""
 
 
 class _Failure(Exception):
