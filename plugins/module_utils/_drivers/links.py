@@ -13,7 +13,8 @@ import typing as t
 
 from .._core import guard as core
 from .._core import links, naming
-from . import guard, guarded, lock, netlink
+from .._core.errors import NovaError
+from . import foreign_rules, guard, guarded, lock, netlink, networkd
 
 LOCK_FILE = f"{naming.RUN_DIR}/links.lock"
 
@@ -31,6 +32,7 @@ def apply(
 ) -> dict[str, t.Any]:
     """Compare the plan's section with the kernel and, unless only checking, execute the difference.
 
+    systemd-networkd is told first to leave our interfaces alone, for it would undo what it does not know.
     With `guard_timeout` seconds a change of what the host is reached by is taken back unless it is confirmed.
     Returns `changed`, `actions`, `diff` and `warnings`, and `guard` where a change waits so. InputError, HostError,
     or its kind LibraryMissing, with nothing changed or all put back.
@@ -42,9 +44,10 @@ def apply(
         connection_address = links.parse_connection(connection_address, "connection_address")
     _have, difference = look(want, connection_address)
     actions = difference.actions()
-    warnings = []
+    apart = networkd.look(want)
+    warnings = foreign_rules.at_bridges(bridge.name for bridge in want.bridges if not bridge.addresses)
     armed = None
-    if difference.changed:
+    if difference.changed or apart:
         try:
             library = netlink.load()
         except netlink.LibraryMissing:
@@ -55,11 +58,17 @@ def apply(
         else:
             if not check:
                 with lock.exclusive(LOCK_FILE, wait):
-                    difference, actions, armed = _execute(want, connection_address, library, guard_timeout)
+                    apart = networkd.look(want)
+                    networkd.write(apart)
+                    try:
+                        difference, actions, armed = _execute(want, connection_address, library, guard_timeout)
+                    except NovaError:
+                        networkd.write(apart.back())
+                        raise
     result = {
-        "changed": difference.changed,
-        "actions": actions,
-        "diff": difference.diff(),
+        "changed": difference.changed or bool(apart),
+        "actions": apart.actions + actions,
+        "diff": [*apart.diff, difference.diff()] if apart else difference.diff(),
         "warnings": warnings,
     }
     if armed is not None:

@@ -13,7 +13,7 @@ import functools
 import typing as t
 
 from .._core import packet_filter
-from . import floating_addresses
+from . import floating_addresses, foreign_rules
 from . import packet_filter as driver
 
 Result = dict[str, t.Any]
@@ -29,8 +29,17 @@ def apply(
 ) -> Result:
     """Apply both sections of the plan, `floating` being None where there is none; both are checked before anything.
 
-    `filter_by` is the back end of the packet filter.
+    `filter_by` is the back end of the packet filter. Among the warnings is what other programs' rules keep guests from.
     """
+    result = _apply(filter_by, plan, floating, check=check, diff=diff, wait=wait)
+    rules = t.cast(t.Mapping[str, t.Any], plan)
+    result["warnings"] += foreign_rules.at_gateway(rules, in_iptables=filter_by is BACKENDS["iptables"])
+    return result
+
+
+def _apply(
+    filter_by: t.Callable[..., Result], plan: object, floating: object, *, check: bool, diff: bool, wait: int
+) -> Result:
     if floating is None:
         return filter_by(plan, check=check, diff=diff, wait=wait)
     places = floating_addresses.apply(floating, check=True)

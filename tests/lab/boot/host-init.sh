@@ -8,7 +8,8 @@
 #   host-init.sh MARK DISK NAME KIND [COMMAND...]
 #
 # MARK     tells this process apart from all others (the lab looks for it on the command line)
-# DISK     folder with upper/ and work/, the layers that hold what the host writes
+# DISK     folder with upper/ and work/, the layers that hold what the host writes, and maybe a link "layer" to one
+#          that lies between these and the machine's root
 # COMMAND  what to become in the end (kind uml: its kernel)
 # Says "ready" on standard output; from then on both outputs are the log.
 set -eu
@@ -16,7 +17,9 @@ disk=$2 name=$3 kind=$4
 shift 4
 
 mkdir -p "$disk/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$disk/upper,workdir=$disk/work" "$disk/root"
+lower=/
+[ ! -e "$disk/layer" ] || lower=$(readlink -f "$disk/layer"):/
+mount -t overlay overlay -o "lowerdir=$lower,upperdir=$disk/upper,workdir=$disk/work" "$disk/root"
 cd "$disk/root"
 mount -t proc proc proc
 mount -t sysfs sysfs sys || true # a network namespace that another user namespace owns refuses it

@@ -24,6 +24,7 @@ from .switch import Switch
 from .topology import HostSpec
 
 INSTALLED = "usr/local/lib/novalab"
+LAYER = "layer"
 #: Where hosts have the packages `ansible` and `ansible_collections` of whoever runs the lab, read-only. They would not
 #: find them where they are if that is below /tmp or /root, which are each host's own.
 PYTHON_FOLDER = f"/{INSTALLED}/python"
@@ -35,6 +36,8 @@ EMPTY_FOLDERS = ("root", "etc/tenantnet", "var/lib/tenantnet")
 
 class Host:
     """One host.  ``directory`` holds its state: disk/ (what it writes), pid (while it runs), log.
+
+    Beside it the lab has unpacked its layer, if it has one.
 
     NAMES are the addresses of all hosts by name, which go into /etc/hosts.
     """
@@ -210,6 +213,8 @@ class Host:
         disk.mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "novalab-disk", disk], check=True)
         (disk / "work").mkdir()
+        if self.spec.layered:
+            (disk / "layer").symlink_to(self.directory.parent / LAYER)
         upper = disk / "upper"
         for folder in EMPTY_FOLDERS:
             (upper / folder).mkdir(parents=True)

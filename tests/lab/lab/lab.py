@@ -19,7 +19,7 @@ import typing as t
 
 from . import cgroup
 from .errors import LabError
-from .host import Host
+from .host import LAYER, Host
 from .life import kill_marked, reap_children, unmount_below
 from .playbook import Result, run_ansible
 from .process import Process, write_json
@@ -117,6 +117,8 @@ class Lab:
     def _build(self, plan: Topology) -> None:
         switch = self.switch
         switch.power_on()
+        if plan.layer:
+            self._unpack(plan.layer)
         everyone = [*self.hosts.values(), self.host(INTERNET)]
         for host in everyone:
             host.power_on()
@@ -124,6 +126,13 @@ class Lab:
             host.wait()
         write_json(self.inventory_file, self.inventory())
         write_json(self.directory / "lab.json", self._record() | {"complete": True})
+
+    def _unpack(self, archive: str) -> None:
+        # On a file system of its own: an overlay refuses a layer that lies within another one.
+        layer = self.directory / LAYER
+        layer.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "novalab-layer", layer], check=True)
+        subprocess.run(["tar", "-C", layer, "--xattrs", "--xattrs-include=*", "-xf", archive], check=True)
 
     # -- parts -------------------------------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class HostSpec:
     interfaces: tuple[Interface, ...]
     gateway: str | None = None
     loopback: str | None = None
+    layered: bool = False  # what the topology's layer holds lies over the machine's root
 
     @property
     def address(self) -> str:
@@ -73,6 +74,7 @@ class Topology:
     hosts: dict[str, HostSpec]
     groups: dict[str, list[str]]
     internet: HostSpec
+    layer: str | None  # a tar archive of what the hosts have beyond this machine
     description: dict[str, t.Any]
 
 
@@ -99,17 +101,20 @@ def load(source: str | pathlib.Path) -> Topology:
 def parse(description: t.Any) -> Topology:
     """Make a Topology from its description.  Raises LabError.
 
-    ``{switches: {NAME: CIDR or null}, internet: SWITCH, hosts: {NAME: KIND}, groups: {NAME: [HOST]}}``, of which all
-    but hosts may be left out.
+    ``{switches: {NAME: CIDR or null}, internet: SWITCH, hosts: {NAME: KIND}, groups: {NAME: [HOST]}, layer: ARCHIVE}``,
+    of which all but hosts may be left out.
     """
     if not isinstance(description, dict):
         raise LabError("a topology is a mapping with the key hosts")
-    if unknown := sorted(set(description) - {"switches", "internet", "hosts", "groups"}):
-        raise LabError(f"unknown key '{unknown[0]}'; known are switches, internet, hosts, groups")
+    if unknown := sorted(set(description) - {"switches", "internet", "hosts", "groups", "layer"}):
+        raise LabError(f"unknown key '{unknown[0]}'; known are switches, internet, hosts, groups, layer")
     switches = dict(description.get("switches") or _SWITCHES)
     kinds = {name: kind or "auto" for name, kind in _mapping(description, "hosts").items()}
     groups = {name: list(members or []) for name, members in _mapping(description, "groups").items()}
     uplink = description.get("internet", "ext")
+    layer = description.get("layer")
+    if layer is not None and not (isinstance(layer, str) and pathlib.Path(layer).is_file()):
+        raise LabError(f"layer is {layer!r}; give a tar archive that is there")
     if not kinds:
         raise LabError("hosts is empty; a lab has at least one host")
     for name, cidr in switches.items():
@@ -124,14 +129,16 @@ def parse(description: t.Any) -> Topology:
 
     gateway = str(ipaddress.ip_network(switches[uplink])[1])
     hosts = {
-        name: HostSpec(name, kind, number, _interfaces(name, number, switches), gateway)
+        name: HostSpec(name, kind, number, _interfaces(name, number, switches), gateway, layered=layer is not None)
         for number, (name, kind) in enumerate(kinds.items(), _FIRST_HOST)
     }
     internet = HostSpec(
         INTERNET, "native", 1, _interfaces(INTERNET, 1, {uplink: switches[uplink]}), loopback=INTERNET_ADDRESS
     )
-    filled_in = {"switches": switches, "internet": uplink, "hosts": kinds, "groups": groups}
-    return Topology(switches, hosts, groups, internet, filled_in)
+    filled_in = {"switches": switches, "internet": uplink, "hosts": kinds, "groups": groups} | (
+        {"layer": layer} if layer else {}
+    )
+    return Topology(switches, hosts, groups, internet, layer, filled_in)
 
 
 def _interfaces(host: str, number: int, switches: dict[str, str | None]) -> tuple[Interface, ...]:
