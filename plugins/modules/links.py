@@ -76,6 +76,9 @@ notes:
     second. Where there is no udev, as in most containers, the next run does it.
   - A port that has left the plan leaves its bridge. A tap that the module has made is removed, if no guest has it open.
   - On a bridge that is not ours a port has at least the bridge's MTU, since the bridge might follow a smaller one.
+  - Where systemd-networkd runs, a file C(/etc/systemd/network/00-tenantnet.network) tells it to leave the interfaces of
+    the plan alone, except one whose addresses move, and ports named as nova names them.
+  - A warning names what other programs' rules drop of bridged traffic where the host has a bridge without an address.
   - Bridges that exist are changed, never made anew, so guests stay connected. Only where the first address of a bridge
     changes its place are the addresses before it taken away and put back at once.
   - After a failure all changes are taken back, and the message says whether the host is as it was.

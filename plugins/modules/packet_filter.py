@@ -95,8 +95,12 @@ notes:
     guest, or a guest outwards, that is no longer led so, and what a security group no longer allows. It is ended, for
     the kernel would go on with it.
   - Security groups concern IPv4. Between guests of one bridge they hold where C(net.bridge.bridge-nf-call-iptables) is
-    on. With O(backend=iptables) a group that a rule names is a set, for which the program C(ipset) is needed. Sets
+    on.
+    Where C(instances) are given the module puts it on, loading the kernel's module C(br_netfilter) if need be.
+    With O(backend=iptables) a group that a rule names is a set, for which the program C(ipset) is needed. Sets
     whose name begins with C(nova-network-) belong to this module.
+  - A warning names what other programs, such as firewalld, certainly drop of what guests need by rules of their own,
+    with the commands that let it through. Nothing of theirs is changed.
   - When rules change, packets meet either all old or all new rules of one table.
   - Counters of a chain start anew when rules of that chain change. All others keep counting. The C(legacy) variant of
     iptables itself also sets the counters of policies to zero with every change.

@@ -13,7 +13,7 @@ import functools
 import typing as t
 
 from .._core import packet_filter
-from . import floating_addresses, foreign_rules
+from . import bridge_netfilter, floating_addresses, foreign_rules
 from . import packet_filter as driver
 
 Result = dict[str, t.Any]
@@ -33,6 +33,12 @@ def apply(
     """
     result = _apply(filter_by, plan, floating, check=check, diff=diff, wait=wait)
     rules = t.cast(t.Mapping[str, t.Any], plan)
+    if rules.get("instances"):
+        # After the rules: what they let through is not to be dropped by a policy in between.
+        bridged = bridge_netfilter.put_on(check)
+        result["changed"] = result["changed"] or bool(bridged.actions)
+        result["actions"] += bridged.actions
+        result["warnings"] += bridged.warnings
     result["warnings"] += foreign_rules.at_gateway(rules, in_iptables=filter_by is BACKENDS["iptables"])
     return result
 
