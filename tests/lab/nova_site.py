@@ -25,14 +25,18 @@ PLAN = CHECKOUT / "playbooks" / "plan.yml"
 
 
 class Site:
-    """The inventory of that name under inventories/, run on the lab; `change` overrides its variables."""
+    """The inventory of that name under inventories/, run on the lab; `change` overrides its variables.
 
-    def __init__(self, lab: Lab, inventory: str, folder: pathlib.Path) -> None:
+    `groups` are further groups of hosts, by name.
+    """
+
+    def __init__(self, lab: Lab, inventory: str, folder: pathlib.Path, groups: dict[str, list[str]] | None = None):
         self.lab = lab
         self.folder = folder
         self.inventory = CHECKOUT / "inventories" / inventory
         self.store = folder / "store" / "nova.sqlite"
         self.variables: dict[str, t.Any] = yaml.safe_load((self.inventory / "group_vars" / "all.yml").read_text())
+        self._groups = {name: {"hosts": {host: {} for host in hosts}} for name, hosts in (groups or {}).items()}
         self._overrides: dict[str, t.Any] = {"nova_state_url": f"sqlite:///{self.store}"}
 
     def change(self, **variables: t.Any) -> None:
@@ -43,7 +47,9 @@ class Site:
     def arguments(self) -> list[str]:
         extra = self.folder / "extra.json"
         extra.write_text(json.dumps(self._overrides))
-        return ["-i", str(self.inventory), "-e", f"@{extra}"]
+        further = self.folder / "groups.json"
+        further.write_text(json.dumps({"all": {"children": self._groups}}))
+        return ["-i", str(self.inventory), "-i", str(further), "-e", f"@{extra}"]
 
     def run(self, *arguments: str, check: bool = True, **options: t.Any) -> Result:
         """Run the site playbook."""

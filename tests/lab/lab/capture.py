@@ -16,6 +16,8 @@ import typing as t
 from .process import socket_in
 
 SIOCGIFINDEX = 0x8933
+SO_RCVBUFFORCE = 33
+BUFFER = 1 << 25  # bytes; what nobody has asked for yet waits there
 ETH_P_ALL = 0x0003
 ETH_P_8021Q = 0x8100
 SOL_PACKET = 263
@@ -45,6 +47,7 @@ class Capture:
     def __init__(self, pid: int, device: str) -> None:
         self._socket = socket_in(pid, socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         self._socket.bind((device, ETH_P_ALL))
         index = _index(self._socket, device)
         self._socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("iHH8x", index, PACKET_MR_PROMISC, 0))

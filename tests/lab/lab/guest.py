@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import typing as t
 
-from .process import ping_command
+from .process import first_process, ip_batch, ping_command
 
 if t.TYPE_CHECKING:
     from .host import Host
@@ -18,6 +18,16 @@ TOOL = "/usr/local/lib/novalab/guest.sh"
 DHCP_SCRIPT = "/usr/local/lib/novalab/udhcpc.sh"
 # Asked for by name, since a DHCP server sends most options only to a client that wants them.
 DHCP_OPTIONS = ("subnet", "router", "dns", "hostname", "domain", "broadcast", "mtu", "staticroutes", "ntpsrv", "search")
+
+#: The reverse ARP request by which the switches learn where the guest now is.
+ANNOUNCE = """
+import socket, struct
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+wire.bind(("eth0", 0))
+mac = wire.getsockname()[4]
+head = bytes(6 * [255]) + mac + bytes.fromhex("8035" "0001" "0800" "06" "04" "0003")
+wire.send((head + 2 * (mac + bytes(4))).ljust(60, bytes(1)))
+"""
 
 
 class Guest:
@@ -57,6 +67,19 @@ class Guest:
     def ping(self, address: str, wait: int = 2) -> bool:
         """Whether ADDRESS answers an echo request, repeated every second, within WAIT seconds."""
         return self.run(ping_command(address, wait), check=False).returncode == 0
+
+    def migrate(self, host: Host, bridge: str, through: Host | None = None) -> None:
+        """Move the port, live, to a bridge of another host under this machine's kernel, and announce it as QEMU does.
+
+        What is inside the guest, connections too, knows nothing of it. Commands still reach it through the host that
+        it was added on, whose power loss would end it. THROUGH is where its port is now, if not there.
+        Raises CommandFailed, LabError.
+        """
+        source, target = first_process((through or self.host).directory).pid, first_process(host.directory).pid
+        device = self.host.read(f"/run/novalab/guests/{self.name}").split()[1]
+        ip_batch(source, [f"link set {device} netns {target}"])
+        ip_batch(target, [f"link set {device} master {bridge} up"])
+        self.run(["python3", "-c", ANNOUNCE])
 
     def remove(self) -> None:
         """Unplug and end the guest.  Raises CommandFailed if there is none of that name."""
