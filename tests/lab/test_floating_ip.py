@@ -117,6 +117,67 @@ def test_moved_to_another_instance_it_leads_there(deployment: Deployment) -> Non
     assert deployment.bound_on() == deployment.translated_on() == [deployment.router["web2"]]
 
 
+def test_it_follows_a_guest_that_migrates_and_nothing_breaks_off(deployment: Deployment) -> None:
+    """web2 goes live to another host and keeps an open connection; a run lets the rest follow. Then it goes home."""
+    if deployment.router["web1"] == deployment.router["web2"]:
+        pytest.skip("one host has every floating IP, wherever the guests are")
+    site, web2, peer = deployment.site, deployment.guests["web2"], deployment.guests["web1"]
+    lab = site.lab
+    home, before = next(
+        (host, row["ports"][0])
+        for host, plan in site.plans().items()
+        for row in plan["instances"]
+        if row["name"] == "web2"
+    )
+    target = [host for host in deployment.hosts if host != home][-1]
+    peer.run(["sh", "-c", "socat TCP-LISTEN:9000,reuseaddr EXEC:cat >/dev/null 2>&1 &"])
+    address = peer.run(["hostname", "-I"]).stdout.split()[0]
+    talk = "while sleep 0.05; do echo more; done | socat - TCP:$1:9000,retry=5,interval=0.2 >/run/heard"
+    talk = f"{{ {talk}; }} >/dev/null 2>&1 &"
+    web2.run(["sh", "-c", talk, "sh", address])
+
+    def heard() -> int:
+        return web2.run(["cat", "/run/heard"]).stdout.count("more")
+
+    def learned() -> str:
+        """The port of the switch that the guest is behind."""
+        found = lab.switch.run(["bridge", "-json", "fdb", "show", "br", "trunk"]).stdout
+        return next((row["ifname"] for row in json.loads(found) if row["mac"] == before["mac"]), "")
+
+    assert wait_for(lambda: heard() > 0)
+    assert learned() == f"{home}-trunk"
+    web2.migrate(lab.host(target), before["bridge"])
+    assert learned() == f"{target}-trunk"
+    so_far = heard()
+    assert wait_for(lambda: heard() > so_far + 5)
+
+    def lives_at(host: str) -> None:
+        rows = [dict(row, host=host) if row["name"] == "web2" else row for row in site.variables["nova_instances"]]
+        site.change(nova_instances=rows)
+
+    lives_at(target)
+    site.run()
+    (after,) = (row["ports"][0] for row in site.plans()[target]["instances"] if row["name"] == "web2")
+    assert {key for key in after if after[key] != before[key]} <= {"gateway", "gateway_v6"}
+    (port,) = json.loads(lab.host(target).run(["ip", "-json", "link", "show", after["device"]]).stdout)
+    assert port["master"] == after["bridge"]
+    so_far = heard()
+    assert wait_for(lambda: heard() > so_far + 5)
+    assert web2.dhcp()["router"] == after["gateway"]
+    routers = dict(deployment.router)
+    if routers["web2"] == home:  # multi_host
+        deployment.router["web2"] = target
+    assert deployment.bound_on() == deployment.translated_on() == [deployment.router["web2"]]
+    assert deployment.answer() == "web2"
+    assert deployment.neighbour() == deployment.public_mac("web2")
+    so_far = heard()
+    assert wait_for(lambda: heard() > so_far + 5, 10)
+
+    deployment.router.update(routers)
+    web2.migrate(lab.host(home), before["bridge"], through=lab.host(target))
+    lives_at(home)
+
+
 def test_without_it_the_hosts_are_as_they_were(deployment: Deployment) -> None:
     """The last test of a deployment."""
     deployment.associate(None)
