@@ -218,6 +218,42 @@ def test_a_failure_takes_everything_back(clean):
     assert not run(h1, good)["changed"]
 
 
+def test_on_a_bond_and_inside_another_vlan(clean):
+    """The trunk is a bond of two cards; one network is a VLAN within a VLAN."""
+    h1, h2 = clean.host("h1"), clean.host("h2")
+    h1.run(["busybox", "modprobe", "bonding", "max_bonds=0"], check=False)
+    bond = (
+        "ip link add uplink type bond mode active-backup miimon 100; ip addr flush dev eth2;"
+        "for card in eth1 eth2; do ip link set $card down; ip link set $card master uplink; done;"
+        "ip link set uplink up; ip link set uplink type bond active_slave eth1"
+    )
+    h1.run(["sh", "-ec", bond])
+    try:
+        outer = {"name": "outer", "link": "uplink", "id": 50, "mtu": None, "mac": None}
+        inner = {"name": "vlan51", "link": "outer", "id": 51, "mtu": None, "mac": None}
+        bridge = {"name": "br51", "interfaces": ["vlan51"], "addresses": ["10.51.0.1/24"], "mtu": None}
+        nested = {"vlans": [outer, inner], "bridges": [bridge]}
+        section = plan(network(100, "10.100.0.1/24", link="uplink"), nested)
+        before = links(h1)
+        run(h1, section)
+        outer2, bridge2 = {**outer, "link": "eth1"}, {**bridge, "addresses": ["10.51.0.2/24"]}
+        run(h2, plan(network(100, "10.100.0.2/24"), {"vlans": [outer2, inner], "bridges": [bridge2]}))
+        with clean.switch.capture("trunk") as capture:
+            assert h1.ping("10.100.0.2", wait=10) and h1.ping("10.51.0.2", wait=10)
+            heard = [frame for frame in capture.frames(0.2) if frame.ethertype in (0x0800, 0x8100)]
+        # What is within 802.1Q of another tag still begins with its own.
+        tags = {(frame.vlan, frame.payload[:2] if frame.ethertype == 0x8100 else b"") for frame in heard}
+        assert tags == {(100, b""), (50, (51).to_bytes(2, "big"))}
+        assert not run(h1, section)["changed"]
+        assert {name: links(h1)[name] for name in ("uplink", "eth1", "eth2")} == {
+            name: before[name] for name in ("uplink", "eth1", "eth2")
+        }
+        run(h1, NOTHING)
+        assert links(h1) == before
+    finally:
+        h1.run(["sh", "-c", "ip link del uplink; ip link set eth1 up"])
+
+
 def test_a_hundred_networks_in_one_task(clean):
     h1 = clean.host("h1")
     section = plan(*(network(tag, f"10.{tag % 256}.0.1/24") for tag in range(1000, 1100)))
