@@ -75,7 +75,8 @@ notes:
   - One that appears after the run is plugged by the rules in C(/etc/udev/rules.d/90-tenantnet-nova.rules), within a
     second. Where there is no udev, as in most containers, the next run does it.
   - A port that has left the plan leaves its bridge. A tap that the module has made is removed, if no guest has it open.
-  - On a bridge that is not ours a port has at least the bridge's MTU, since the bridge might follow a smaller one.
+  - On a bridge that is not ours, a port has at least the smallest MTU of the bridge's other ports, without these at
+    least that of the bridge, since the bridge may follow the smallest of all.
   - Where systemd-networkd runs, a file C(/etc/systemd/network/00-tenantnet.network) tells it to leave the interfaces of
     the plan alone, except one whose addresses move, and ports named as nova names them.
   - A warning names what other programs' rules drop of bridged traffic where the host has a bridge without an address.

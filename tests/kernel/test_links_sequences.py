@@ -40,7 +40,6 @@ HARM = (
     "link set dev br2 type bridge stp_state 1",
     "link set dev tap1 type bridge_slave hairpin off",
     "link set dev tap2 mtu 1300",
-    "link set dev tap1 master br2",
     "address flush dev br1 scope global",
     "address del 10.0.0.1/24 dev br2",
     "link del br1",

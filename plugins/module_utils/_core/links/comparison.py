@@ -41,7 +41,7 @@ def compare(want: Plan, have: State) -> Difference:
         standing = have.standing()
         for link in going:
             _remove(link, ports.get(link.name, []), home, lost_with(link, standing, outlook.going), have, difference)
-    compare_ports(want, have, home, difference)
+    compare_ports(want, have, ports, home, difference)
     return difference
 
 

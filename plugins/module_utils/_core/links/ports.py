@@ -60,9 +60,14 @@ def own_address(link: Link) -> str:
     )
 
 
-def compare_ports(want: Plan, have: State, home: t.Container[str], difference: Difference) -> None:
-    """What plugs the planned ports and unplugs the others. `home`: the interfaces that bridges are planned with."""
-    comparison = _Comparison(want, have, home, difference)
+def compare_ports(
+    want: Plan, have: State, others: t.Mapping[str, list[Link]], home: t.Container[str], difference: Difference
+) -> None:
+    """What plugs the planned ports and unplugs the others.
+
+    `others`: what ports_of_others() has found; `home`: the interfaces that bridges are planned with.
+    """
+    comparison = _Comparison(want, have, others, home, difference)
     comparison.leave({port.name for port in want.ports})
     ports = [comparison.plug(port) for port in want.ports]
     comparison.finish()
@@ -73,8 +78,16 @@ def compare_ports(want: Plan, have: State, home: t.Container[str], difference: D
 
 
 class _Comparison:
-    def __init__(self, want: Plan, have: State, home: t.Container[str], difference: Difference) -> None:
+    def __init__(
+        self,
+        want: Plan,
+        have: State,
+        others: t.Mapping[str, list[Link]],
+        home: t.Container[str],
+        difference: Difference,
+    ) -> None:
         self.have = have
+        self.others = others
         self.home = home
         self.difference = difference
         self.bridges = {bridge.name for bridge in want.bridges}
@@ -110,7 +123,7 @@ class _Comparison:
             alias=render_port_mark(PortMark(port.bridge, mark is not None and mark.made)),
             bridge=port.bridge,
             up=True,
-            mtu=self._mtu_of(port, link),
+            mtu=port.mtu or link.mtu,
             mac=port.mac or link.mac,
             hairpin=port.hairpin,
         )
@@ -121,16 +134,12 @@ class _Comparison:
         return port
 
     def _with_mtu(self, port: Port) -> Port:
-        """A bridge that is not ours may follow the smallest MTU of its ports, and no port of ours may lower it."""
+        """A bridge that is not ours may follow the smallest MTU of its ports, and no port of ours may hold it down."""
         bridge = self.have.links.get(port.bridge)
         if port.bridge in self.bridges or bridge is None:
             return port
-        return dataclasses.replace(port, mtu=max(port.mtu or 0, bridge.mtu))
-
-    def _mtu_of(self, port: Port, link: Link) -> int:
-        if port.mtu is None:
-            return link.mtu
-        return port.mtu if port.bridge in self.bridges else max(port.mtu, link.mtu)
+        others = [other.mtu for other in self.others.get(port.bridge, ())]
+        return dataclasses.replace(port, mtu=max(port.mtu or 0, min(others, default=bridge.mtu)))
 
     def _bridge_obstacle(self, name: str) -> str:
         if name not in self.obstacles:

@@ -195,15 +195,23 @@ class TestOperatorsBridge:
         assert [operation.name for operation in difference.operations] == ["tap1"]
 
     @pytest.mark.parametrize(
-        ("bridge", "planned", "device_mtu", "expected"),
-        [(9000, 1450, 1500, 9000), (1400, 1450, 1500, 1500), (1400, 1450, 1300, 1450), (1400, None, 1500, 1500)],
+        ("bridge", "uplink", "planned", "expected"),
+        [
+            (9000, None, 1450, 9000),
+            (1400, None, 1450, 1450),
+            (1400, None, None, 1400),
+            (9000, 9000, 1450, 9000),
+            (1500, 9000, None, 9000),  # held down by a port of ours until now
+            (9000, 1400, 1450, 1450),
+        ],
     )
-    def test_its_mtu_is_not_lowered_by_a_port(self, bridge, planned, device_mtu, expected):
+    def test_its_mtu_is_not_lowered_by_a_port(self, bridge, uplink, planned, expected):
         section = plan(port(bridge="br0", mtu=planned), bridges=[])
-        difference = compare(section, state(their_bridge(mtu=bridge), device(mtu=device_mtu), rules=""))
+        others = [] if uplink is None else [links.Link("eth1", 0, master="br0", mtu=uplink)]
+        difference = compare(section, state(their_bridge(mtu=bridge), device(mtu=1300), *others, rules=""))
         change, rules = difference.operations
         assert change.to.mtu == expected
-        assert f" mtu {max(bridge, planned or 0)} " in rules.text
+        assert f" mtu {expected} " in rules.text
 
     def test_is_left_by_a_port_that_is_not_planned(self):
         was = plugged(master="br0", alias="tenantnet.nova port=br0")
