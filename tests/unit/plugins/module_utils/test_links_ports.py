@@ -152,6 +152,11 @@ class TestDifference:
         with pytest.raises(HostError, match=f"port tap1: the interface is a port of the {kind} br0 instead of br100"):
             done(plan(port()), our_bridge(), theirs, device(master="br0"))
 
+    def test_is_not_taken_back_from_somebody_who_has_taken_it(self):
+        taken = plugged(master="br0", alias="tenantnet.nova port=br100")
+        with pytest.raises(HostError, match="is a port of the bridge br0 instead of br100, and we did not plug it in"):
+            done(plan(port()), our_bridge(), their_bridge(), taken)
+
     def test_moves_from_an_operators_bridge_that_it_was_plugged_into_by_us(self):
         was = plugged(master="br0", alias="tenantnet.nova port=br0")
         assert done(plan(port()), our_bridge(), their_bridge(), was) == ["move tap1 from br0 to br100"]
