@@ -188,10 +188,10 @@ def cases(folder: str) -> list[harness.Case]:
     for count, runs in ((100, 5), (1000, 2)):
         ports, everything = functools.partial(make_ports, count), functools.partial(make_all, count)
         found += both(f"{count} bridges", plan, count, runs, commands(folder, count), ports, everything)
-    count = 1000
-    everything = functools.partial(make_all_guests, count)
-    below = functools.partial(make_ports, count)
-    found += both(f"{count} instances' ports", guests_plan, count, 2, guests_commands(folder, count), below, everything)
+    for count, runs in ((100, 5), (1000, 2)):
+        ports, everything = functools.partial(make_ports, count), functools.partial(make_all_guests, count)
+        floor = guests_commands(folder, count)
+        found += both(f"{count} instances' ports", guests_plan, count, runs, floor, ports, everything)
     if not has_vlan():
         print("VLAN networks are not measured: this kernel has no 802.1Q")
         return found
