@@ -38,18 +38,20 @@ links:
     - C(links) lists the interfaces with their kind, MAC address, MTU, master, alias and addresses.
     - C(carried) says which interfaces carry the default route or the connection.
     - C(reached_by) lists the addresses by which the host is reached.
+    - C(keepers) says who looks after the addresses of those in C(carried), such as a DHCP client.
     - C(route_sources) pairs interfaces with addresses that routes name as their source.
   returned: success
   type: dict
   sample: {links: [{name: eth0, mtu: 1500}], carried: {eth0: the default route via 192.0.2.1}, reached_by: [192.0.2.11]}
 """
 
+import dataclasses
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links, preflight
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import keepers, netlink
 
 
 def look(connection_address: str | None) -> dict[str, t.Any]:
@@ -57,6 +59,7 @@ def look(connection_address: str | None) -> dict[str, t.Any]:
         connection_address = links.parse_connection(connection_address, "connection_address")
     state = netlink.read()
     duties = netlink.read_duties(state, connection_address)
+    duties = dataclasses.replace(duties, keepers=keepers.read(state, duties.carried))
     return {"changed": False, "links": preflight.report(state, duties)}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
 
 import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import guard, host, netlink
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import guard, guarded, host, netlink
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links as driver
 from test_links import bridge, dump, exists, ip, master
 from test_moving import MOVED, carried
@@ -171,3 +172,47 @@ def test_the_guard_has_left_everything_of_the_module_behind():
     os.kill(found.process, signal.SIGHUP)
     guard.take_back()
     assert master("eth1") is None
+
+
+class TestRules:
+    """Changes of the packet filter, here one that only notes what it is given."""
+
+    @pytest.fixture
+    def given(self, folder, monkeypatch):
+        note = folder / "given"
+
+        def apply(plan: dict, order: host.Order) -> dict:
+            if not order.check:
+                note.write_text(json.dumps(plan))
+            return {"changed": note.exists(), "actions": [], "warnings": []}
+
+        monkeypatch.setattr(host, "SECTIONS", (host.Section("packet_filter", apply),))
+        a_host()
+        return note
+
+    def change(self, public: str = "eth1", changed: bool = True):
+        return guarded.change_rules(public, TIMEOUT, lambda: {"changed": changed, "actions": ["add a rule"]})
+
+    def test_they_return_to_the_plan_that_was_recorded(self, given):
+        plan = {"version": 1, "packet_filter": {"networks": ["blue"]}, "links": {"bridges": []}}
+        host.record(plan)
+        assert self.change() is not None
+        told = guard.take_back()
+        assert (told.left, told.actions, told.interfaces) == ((), ("add a rule",), ("eth1",))
+        assert json.loads(given.read_text()) == {key: plan[key] for key in ("version", "packet_filter")}
+
+    def test_without_a_record_they_return_to_nothing_where_nothing_was(self, given):
+        assert self.change() is not None
+        assert guard.take_back().left == ()
+        assert json.loads(given.read_text())["packet_filter"] == {"networks": []}
+
+    def test_without_a_record_they_stay_where_something_was(self, given):
+        given.write_text("rules of an earlier run")
+        assert self.change() is not None
+        assert "no plan was recorded" in guard.take_back().left[0]
+        assert given.read_text() == "rules of an earlier run"
+
+    def test_one_guard_for_all_of_a_run_and_none_where_nothing_leads_or_changes(self, given):
+        assert self.change(public="eth9") is None and self.change(changed=False) is None
+        first = run()["guard"]["id"]
+        assert self.change(public="br100").id == first

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import time
 
 import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
@@ -254,3 +256,47 @@ class TestKilled:
             finally:
                 os._exit(0)
         return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+class TestLookedAfter:
+    def test_what_would_put_the_addresses_back_is_told_of_before_anything_is_written(self):
+        host()
+        before = dump()
+        client = subprocess.Popen(["udhcpc", "-f", "-q", "-i", "eth1", "-s", "/bin/true"], stderr=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 5
+            while open(f"/proc/{client.pid}/comm").read() != "udhcpc\n" and time.monotonic() < end:
+                time.sleep(0.01)
+            with pytest.raises(HostError, match=rf"the DHCP client udhcpc \(process {client.pid}\) renews them there"):
+                run(MOVED)
+            assert dump() == before
+            # An interface that moves nothing may have its client.
+            assert run({"bridges": [bridge(interfaces=["ETH9"])]})["changed"]
+        finally:
+            client.kill()
+            client.wait()
+
+
+class TestTheSameGatewayTwice:
+    def test_another_host_that_has_the_address_is_told_of(self):
+        veth("eth1")
+        other = subprocess.Popen(["unshare", "--net", "sleep", "60"])
+        try:
+            end = time.monotonic() + 5
+            home = os.readlink("/proc/thread-self/ns/net")
+            while os.readlink(f"/proc/{other.pid}/ns/net") == home and time.monotonic() < end:
+                time.sleep(0.01)
+            ip("link set eth1 up")
+            ip(f"link set ETH1 netns {other.pid}")
+            there = ["nsenter", "--target", str(other.pid), "--net", "ip"]
+            for words in ("link set ETH1 address 02:00:00:00:00:99 up", "address add 10.0.0.1/24 dev ETH1"):
+                subprocess.run([*there, *words.split()], check=True)
+            section = {"bridges": [bridge(interfaces=["eth1"], addresses=["10.0.0.1/24"])]}
+            (said,) = run(section, check=True)["warnings"]
+            assert said.startswith("bridge br100: 10.0.0.1 is to be its address, but 02:00:00:00:00:99 on eth1 has it")
+            section["bridges"][0]["addresses"] = ["10.0.0.2/24"]
+            assert run(section)["warnings"] == []
+            assert not run(section)["changed"]
+        finally:
+            other.kill()
+            other.wait()

@@ -9,12 +9,13 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from .._core import guard as core
 from .._core import links, naming
 from .._core.errors import NovaError
-from . import foreign_rules, guard, guarded, lock, netlink, networkd
+from . import foreign_rules, guard, guarded, keepers, lock, netlink, networkd, probe
 
 LOCK_FILE = f"{naming.RUN_DIR}/links.lock"
 
@@ -42,10 +43,11 @@ def apply(
         guard_timeout = core.parse_timeout(guard_timeout, "guard_timeout")
     if connection_address is not None:
         connection_address = links.parse_connection(connection_address, "connection_address")
-    _have, difference = look(want, connection_address)
+    have, difference = look(want, connection_address)
     actions = difference.actions()
     apart = networkd.look(want)
     warnings = foreign_rules.at_bridges(bridge.name for bridge in want.bridges if not bridge.addresses)
+    warnings += _doubles(want, have) if difference.changed else []
     armed = None
     if difference.changed or apart:
         try:
@@ -61,7 +63,7 @@ def apply(
                     apart = networkd.look(want)
                     networkd.write(apart)
                     try:
-                        difference, actions, armed = _execute(want, connection_address, library, guard_timeout)
+                        difference, actions, armed = _execute(want, connection_address, library, guard_timeout, apart)
                     except NovaError:
                         networkd.write(apart.back())
                         raise
@@ -77,7 +79,12 @@ def apply(
 
 
 def _arm(
-    timeout: int, difference: links.Difference, have: links.State, connection_address: str | None, library: t.Any
+    timeout: int,
+    difference: links.Difference,
+    have: links.State,
+    connection_address: str | None,
+    library: netlink.Library,
+    apart: networkd.Change,
 ) -> core.Armed | None:
     """The guard of a change that touches what the host is reached by; None for any other change."""
     carried = netlink.read_duties(have, connection_address).carried
@@ -85,11 +92,24 @@ def _arm(
     if not interfaces:
         return None
     have.ways = have.ways or netlink.read_ways(have)
-    return guarded.arm(timeout, interfaces, difference.actions(), lambda: netlink.take_back(difference, have, library))
+
+    def links_back() -> list[str]:
+        left = netlink.take_back(difference, have, library)
+        try:
+            networkd.write(apart.back())
+        except NovaError as error:
+            left.append(str(error))
+        return left
+
+    return guarded.arm(timeout, interfaces, difference.actions(), links_back)
 
 
 def _execute(
-    want: links.Plan, connection_address: str | None, library: netlink.Library, guard_timeout: int | None
+    want: links.Plan,
+    connection_address: str | None,
+    library: netlink.Library,
+    guard_timeout: int | None,
+    apart: networkd.Change,
 ) -> tuple[links.Difference, list[str], core.Armed | None]:
     """Execute the difference; returns it, all that was done, and the guard that waits."""
     # Another run may have been at work until now.
@@ -97,7 +117,7 @@ def _execute(
     armed = None
     if guard_timeout is not None and difference.changed:
         guard.refuse_if_armed()
-        armed = _arm(guard_timeout, difference, have, connection_address, library)
+        armed = _arm(guard_timeout, difference, have, connection_address, library, apart)
     try:
         netlink.apply(difference, have, library)
     except netlink.PutBack:
@@ -121,5 +141,29 @@ def look(want: links.Plan, connection_address: str | None) -> tuple[links.State,
         have.ways = netlink.read_ways(have)
     difference = links.compare(want, have)
     if difference.problems or difference.risks or difference.moves:
-        links.guard(difference, netlink.read_duties(have, connection_address))
+        joining = {move.join.interface for move in difference.moves if move.join is not None}
+        duties = netlink.read_duties(have, connection_address)
+        links.guard(difference, dataclasses.replace(duties, keepers=keepers.read(have, joining)))
     return have, difference
+
+
+def _doubles(want: links.Plan, have: links.State) -> list[str]:
+    """What is to be said of planned addresses that somebody else on the wire has already."""
+    asked = []
+    bridges = {}
+    for bridge in want.bridges:
+        there = {address.local for address in have.links[bridge.name].addresses} if bridge.name in have.links else ()
+        for name in bridge.interfaces:
+            link = have.links.get(name)
+            if link is not None and link.up:
+                new = [each.local for each in bridge.addresses if each.is_ipv4 and each.local not in there]
+                asked += [(link, address) for address in new]
+                bridges[name] = bridge.name
+    found = probe.holders(asked, {link.mac for link in have.links.values()})
+    return [
+        f"bridge {bridges[name]}: {address} is to be its address, but {mac} on {name} has it already. If that is "
+        f"another host that serves this network too, as two all-in-one hosts do that are joined by {name}, the guests "
+        "of both reach either by chance: leave nova_flat_interface out on one of them, or give each its own range. "
+        "If it is a host that gives the network up in this run, all is well"
+        for (name, address), mac in sorted(found.items())
+    ]

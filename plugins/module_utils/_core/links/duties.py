@@ -42,9 +42,8 @@ def guard(difference: Difference, duties: Duties) -> None:
         port = move.join
         if port is not None and port.interface in duties.keepers:
             problems.append(
-                f"bridge {move.target}: the addresses of {port.interface} are to move to it, but "
-                f"{duties.keepers[port.interface]}, and would put them back on {port.interface} or let them expire; "
-                f"end that first, or let it look after {move.target}"
+                f"bridge {move.target}: the addresses of {port.interface} are to move to it and would not stay there: "
+                f"{duties.keepers[port.interface]}"
             )
     for risk in difference.risks:
         reached = sorted(duties.reached_by.intersection(risk.addresses))
