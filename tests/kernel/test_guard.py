@@ -12,8 +12,8 @@ import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import guard, guarded, host, netlink
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links as driver
-from test_links import bridge, dump, exists, ip, master
-from test_moving import MOVED, carried
+from test_links import bridge, exists, ip, master
+from test_moving import MOVED, carried, everything
 from test_moving import host as a_host
 
 pytestmark = pytest.mark.usefixtures("netns")
@@ -50,7 +50,7 @@ def ended(process: int, seconds: float) -> bool:
 
 def test_without_confirmation_everything_returns():
     a_host()
-    before, everything = carried("eth1"), dump()
+    before, all_of_it = carried("eth1"), everything()
     result = run()
     found = guard.armed()
     assert found is not None and result["guard"] == {"id": found.id, "timeout": TIMEOUT, "interfaces": ["eth1"]}
@@ -58,7 +58,7 @@ def test_without_confirmation_everything_returns():
     with pytest.raises(HostError, match="a change of eth1 by another run waits for its confirmation"):
         run({"bridges": []})
     assert ended(found.process, TIMEOUT + 10)
-    assert carried("eth1") == before and not exists("br100") and dump() == everything
+    assert carried("eth1") == before and not exists("br100") and everything() == all_of_it
     told = guard.report()
     assert told is not None and (told.id, told.left, told.interfaces) == (found.id, (), ("eth1",))
     assert "move address 192.0.2.11/24 from eth1 to br100" in told.actions
@@ -120,10 +120,10 @@ def test_other_changes_have_none():
 @pytest.mark.parametrize("value", [0, 4, 3601, -1, True, "soon", 1.5])
 def test_a_time_that_is_none_is_refused_before_anything(value):
     a_host()
-    before = dump()
+    before = everything()
     with pytest.raises(InputError, match=r"guard_timeout: .* whole seconds from 5 to 3600"):
         run(timeout=value)
-    assert dump() == before
+    assert everything() == before
 
 
 def test_the_module_may_be_killed_at_any_step():

@@ -111,7 +111,6 @@ def site(reached: Reached, tmp_path: pathlib.Path) -> Site:
         nova_flat_interface="eth0",
         nova_allow_move_addresses=["eth0"],
         nova_public_interface="br100",
-        nova_guard_timeout=TIMEOUT,
     )
     return site
 
@@ -147,7 +146,7 @@ def test_a_wrong_change_is_taken_back_and_the_run_says_why(reached: Reached, sit
     """The network's gateway gets the very address that the controller comes from."""
     before = reached.state()
     wrong = {"label": "blue", "fixed_range": "192.0.2.0/24", "gateway": CLIENT, "bridge": "br100"}
-    site.change(nova_networks=[wrong], nova_instances=[{"name": "web1", "project": "acme", "host": HOST}])
+    site.change(nova_networks=[wrong], nova_guard_timeout=TIMEOUT)
     begun = time.monotonic()
     result = reached.run(site, check=False)
     lasted = time.monotonic() - begun
@@ -170,8 +169,6 @@ def test_a_right_change_cuts_nobody_off(reached: Reached, site: Site) -> None:
     assert stream.gap < 1
     assert reached.host.run(["cat", "/sys/class/net/eth0/master/uevent"]).stdout.count("INTERFACE=br100")
     assert not reached.host.run(["ls", "/run/tenantnet"]).stdout.count("guard.json")
-    with Stream(reached) as stream:
-        assert reached.run(site).changed == 0
     # Out of the plan, all of it comes back, and it is over this very connection too.
     site.change(nova_networks=[], nova_instances=[], nova_projects=[])
     with Stream(reached) as stream:
