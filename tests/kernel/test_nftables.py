@@ -13,7 +13,7 @@ import time
 
 import pytest
 from a_plan import plans
-from a_router import Nftables, Variant, run
+from a_router import Nftables, Variant, neighbour, run
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter as driver
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import programs
@@ -228,6 +228,44 @@ def test_without_nft(nft, monkeypatch):
     predicted = apply(check=True)
     assert predicted["changed"] and "nft is not installed" in predicted["warnings"][0]
     assert not apply(NOTHING)["changed"]
+
+
+# -- what iptables has a rule for
+
+
+def test_a_client_takes_answers_whose_checksum_nobody_has_filled_in(nft):
+    """A guest's interface leaves the checksum to a device that there is none of; iptables has a target against that."""
+    run("ip", "-batch", "-", text="link add br100 type bridge\naddr add 10.0.0.1/24 dev br100\nlink set br100 up\n")
+    guest = {"address": "10.0.0.7", "cidr": "10.0.0.0/24", "dhcp_server": "10.0.0.1", "security_groups": []}
+    apply({**PLAN, "instances": [guest], "security_groups": []})
+    words = ["--conf-file=/dev/null", "--port=0", "--bind-interfaces", "--interface=br100", "--no-ping", "--user=root"]
+    words += ["--dhcp-range=10.0.0.7,10.0.0.7", f"--dhcp-leasefile={nft.folder}/leases", "--keep-in-foreground"]
+    with neighbour("tap0", None, "10.9.9.9/32") as inside:
+        run("ip", "link", "set", "tap0", "master", "br100")
+        assert "tx-checksumming: on" in run("ethtool", "-k", "br100")
+        server = subprocess.Popen(["dnsmasq", *words, f"--pid-file={nft.folder}/pid"])
+        try:
+            client = [
+                *inside,
+                "busybox",
+                "udhcpc",
+                "-i",
+                "eth0",
+                "-f",
+                "-q",
+                "-n",
+                "-t",
+                "20",
+                "-T",
+                "1",
+                "-s",
+                "/bin/true",
+            ]
+            done = subprocess.run(client, capture_output=True, text=True)
+            assert "lease of 10.0.0.7 obtained" in done.stdout + done.stderr
+        finally:
+            server.kill()
+            server.wait()
 
 
 # -- from one back end to the other

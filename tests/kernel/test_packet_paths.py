@@ -392,6 +392,31 @@ def test_ports_that_move_take_their_conversations_with_them(site):
     assert entries and entries == [entry for entry in established() if "dport=8001" in entry]
 
 
+@pytest.mark.parametrize("site", [SHAPES["bridged apart"]], ids=["moving"], indirect=True)
+def test_moving_to_another_back_end_cuts_only_what_goes(site, variant):
+    if variant.backend != "nftables":
+        pytest.skip("it goes to and from iptables in any case")
+    bind("192.0.2.102", "192.0.2.103")
+    groups = guarded({"open": ("abc", [{"protocol": None}])})
+    apply(floating_ips=[FLOATING, FLOATING_A], **groups)
+    kept, outwards, cut = (
+        site.keep_asking("outside", "192.0.2.103"),
+        site.keep_asking("b", "192.0.2.9"),
+        site.keep_asking("outside", "192.0.2.102"),
+    )
+    before = [kept(), outwards(), cut()]
+    assert before == ["b:4000 sees 192.0.2.9", "outside:4000 sees 192.0.2.103", "a:4000 sees 192.0.2.9"]
+    entries = established()
+    for backend in ("iptables", "nftables"):
+        OPTIONS["backend"] = backend
+        apply(floating_ips=[FLOATING, FLOATING_A], **groups)
+        assert [kept(), outwards(), cut()] == before
+    assert len(entries) == 3 and set(entries) <= set(established())
+    OPTIONS["backend"] = "iptables"
+    apply(floating_ips=[FLOATING], **groups)
+    assert [kept(), outwards()] == before[:2] and cut() != before[2]
+
+
 def established():
     """The conversations that the node knows, each with the number that the kernel gave it."""
     return [
