@@ -111,7 +111,9 @@ notes:
     bridges have to be accepted there. The module warns of such chains when it changes something. Nova's chains are
     called before those of iptables (priorities -105, 95 and -5), so that they decide how a connection is translated.
   - With O(backend=nftables) there is no rule that lets DHCP, DNS or metadata requests in, since it could not overrule
-    other tables, and none that fills in the checksums of DHCP answers, which nftables cannot.
+    other tables, and none that fills in the checksums of DHCP answers, which nftables cannot. Clients that ask the
+    kernel whether a checksum is to be looked at, as ISC dhclient 4.4 and udhcpc of BusyBox 1.35 do, need none. For
+    guests with older ones take O(backend=iptables).
   - With O(backend=nftables) floating IPs, forwarded ports, guests, networks and members of groups are elements of
     maps and sets. A new connection costs the same with one of them as with ten thousand, and one more is one element
     more.

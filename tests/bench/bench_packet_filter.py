@@ -1,8 +1,9 @@
-"""Floating IPs on iptables: put there, one more, looked at again; and what a new connection costs.
+"""Floating IPs by each back end: put there, one more, looked at again; and what a new connection costs.
 
-The floor of writing is one `iptables-restore --noflush` of the very same text, that of looking one save of both
-families. "Beyond imports" and "as a module" as in bench_links. A new connection is a UDP packet from a source port of
-its own, sent from outside to a guest through the host's rules: the kernel does all the work before `sendto` returns.
+The floor of writing is one `iptables-restore --noflush`, or one `nft -f`, of the very same text, that of looking one
+save of both families, or one `nft -j list ruleset`. "Beyond imports" and "as a module" as in bench_links. A new
+connection is a UDP packet from a source port of its own, sent from outside to a guest through the host's rules: the
+kernel does all the work before `sendto` returns.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import harness
 harness.development_tree()
 
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import iptables as core
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import packet_filter
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import nftables, packet_filter
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter as driver
 
 FLOWS = 4000
@@ -56,14 +57,35 @@ def plan(count: int) -> dict:
     }
 
 
-def apply(section: dict) -> None:
-    if not driver.apply(section)["changed"]:
+def apply(section: dict, backend: str) -> None:
+    if not driver.apply(section, backend=backend)["changed"]:
         raise AssertionError("there was nothing to do")
 
 
-def look_again(section: dict) -> None:
-    if driver.apply(section)["changed"]:
+def look_again(section: dict, backend: str) -> None:
+    if driver.apply(section, backend=backend)["changed"]:
         raise AssertionError("the second run has something to do")
+
+
+def transaction(folder: str, before: int, after: int) -> list[str]:
+    """One transaction of nft that leads from so many floating IPs to so many."""
+    changes = []
+    for family in ("ipv4", "ipv6"):
+        old, new = (
+            nftables.render(packet_filter.intent(packet_filter.parse(plan(count))), family) for count in (before, after)
+        )
+        held = nftables.HeldTable(
+            {name: nftables.HeldSet((), made.word, dict(made.elements)) for name, made in old.sets.items()},
+            {name: nftables.HeldChain(()) for name in old.chains},
+        )
+        reference = nftables.HeldTable(
+            {name: nftables.HeldSet((), made.word) for name, made in new.sets.items()},
+            {name: nftables.HeldChain(()) for name in new.chains},
+        )
+        changes.append(nftables.compare(family, held if before else None, reference, new))
+    path = pathlib.Path(folder, f"nft-{before}-{after}")
+    path.write_text(nftables.compose([change for change in changes if change]))
+    return ["nft", "-f", str(path)]
 
 
 def commands(folder: str, before: int, after: int) -> list[str]:
@@ -82,9 +104,10 @@ def commands(folder: str, before: int, after: int) -> list[str]:
     return ["iptables-restore", "--noflush", str(path)]
 
 
-def process(call: str, count: int) -> list[str]:
+def process(call: str, count: int, backend: str) -> list[str]:
     here = str(pathlib.Path(__file__).resolve().parent)
-    code = f"import sys; sys.path.insert(0, {here!r}); import bench_packet_filter as b; b.{call}(b.plan({count}))"
+    work = f"b.{call}(b.plan({count}), {backend!r})"
+    code = f"import sys; sys.path.insert(0, {here!r}); import bench_packet_filter as b; {work}"
     return [sys.executable, "-c", code]
 
 
@@ -93,35 +116,50 @@ def save() -> None:
         subprocess.run([program], stdout=subprocess.DEVNULL, check=True)
 
 
-def writing(folder: str) -> list[harness.Case]:
+def listing() -> None:
+    subprocess.run(["nft", "-j", "list", "ruleset"], stdout=subprocess.DEVNULL, check=True)
+
+
+FLOORS = {"iptables": (commands, save), "nftables": (transaction, listing)}
+
+
+def writing(folder: str, backend: str) -> list[harness.Case]:
     cases = []
+    write, look = FLOORS[backend]
     for count, runs in ((100, 5), (1000, 5), (10_000, 3)):
-        none, section, more = (functools.partial(driver.apply, plan(number)) for number in (0, count, count + 1))
-        again = functools.partial(look_again, plan(count))
+        none, section, more = (
+            functools.partial(driver.apply, plan(number), backend=backend) for number in (0, count, count + 1)
+        )
+        again = functools.partial(look_again, plan(count), backend)
         cases += [
             harness.Case(
-                f"{count} floating IPs",
-                commands(folder, 0, count),
+                f"{count} floating IPs, {backend}",
+                write(folder, 0, count),
                 [
                     harness.Ours(
-                        "beyond imports", functools.partial(apply, plan(count)), 1.5 if count == 10_000 else None
+                        "beyond imports",
+                        functools.partial(apply, plan(count), backend),
+                        1.5 if count == 10_000 else None,
                     ),
-                    harness.Ours("as a module", process("apply", count)),
+                    harness.Ours("as a module", process("apply", count, backend)),
                 ],
                 none,
                 runs,
             ),
             harness.Case(
-                f"one more than {count}",
-                commands(folder, count, count + 1),
+                f"one more than {count}, {backend}",
+                write(folder, count, count + 1),
                 [harness.Ours("beyond imports", more, 3 if count == 10_000 else None)],
                 section,
                 runs,
             ),
             harness.Case(
-                f"{count} again",
-                save,
-                [harness.Ours("beyond imports", again), harness.Ours("as a module", process("look_again", count))],
+                f"{count} again, {backend}",
+                look,
+                [
+                    harness.Ours("beyond imports", again),
+                    harness.Ours("as a module", process("look_again", count, backend)),
+                ],
                 section,
                 7,
                 shared=True,
@@ -158,7 +196,7 @@ def batch(text: str, pid: int | None = None) -> None:
     subprocess.run([*inside, "ip", "-batch", "-"], input=text, text=True, check=True)
 
 
-def router(count: int) -> None:
+def router(count: int, backend: str) -> None:
     """This namespace as a routing node, between somebody outside and guests that have all addresses."""
     outside, guests = namespace(), namespace()
     _holders[:] = [outside, guests]
@@ -174,7 +212,7 @@ def router(count: int) -> None:
         guests,
     )
     batch("link set eth0 up\naddr add 192.0.2.9/24 dev eth0\nroute add default via 192.0.2.1\n", outside)
-    driver.apply(plan(count))
+    driver.apply(plan(count), backend=backend)
     for address in addresses(2) + addresses(count + 1):  # neighbours are to be known before
         subprocess.run(
             ["nsenter", "--net", "-t", str(outside), "ping", "-q", "-c", "1", "-W", "1", address],
@@ -205,19 +243,19 @@ def enter(pid: int) -> None:
             raise OSError(ctypes.get_errno(), "cannot enter the network namespace")
 
 
-def connecting() -> list[harness.Case]:
+def connecting(backend: str) -> list[harness.Case]:
     cases = []
     for count in (100, 1000, 10_000):
         first, last = addresses(2), addresses(count + 1)
         cases.append(
             harness.Case(
-                f"{FLOWS} new flows, {count} floating IPs",
+                f"{FLOWS} new flows, {count} floating IPs, {backend}",
                 functools.partial(connect, first[0]),
                 [
                     harness.Ours("to the last, not the first", functools.partial(connect, last[0]), 1.3),
                     harness.Ours("without translation", functools.partial(connect, last[1])),
                 ],
-                functools.partial(router, count),
+                functools.partial(router, count, backend),
                 runs=5,
             )
         )
@@ -227,7 +265,8 @@ def connecting() -> list[harness.Case]:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         driver.LOCK_FILE = str(pathlib.Path(folder, "lock"))
-        harness.run([*writing(folder), *connecting()])
+        cases = [case for backend in FLOORS for case in (*writing(folder, backend), *connecting(backend))]
+        harness.run(cases)
 
 
 if __name__ == "__main__":

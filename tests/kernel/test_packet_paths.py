@@ -567,14 +567,17 @@ def test_what_a_rule_had_allowed_ends_with_it(site):
 @THROUGH
 def test_egress_rules_are_a_limit_and_no_permission(site):
     out = [{"direction": "egress", "protocol": "tcp", "ports": "4000"}]
-    groups = {"limited": ("b", out), "open": ("a", [{"protocol": None}])}
+    asked = {"protocol": "udp", "ports": "4001"}
+    groups = {"limited": ("b", [*out, asked]), "open": ("a", [{"protocol": None}])}
     apply(**guarded(groups))
+    # The answers to others still go out.
+    assert hears(site, "outside", "udp/10.0.0.3/4001") == [True]
     ways = [
         f"{protocol}/{address}/{port}"
         for address in ("192.0.2.9", "10.0.0.2", "10.0.1.2")
         for protocol, port in (("tcp", 4000), ("udp", 4000))
     ]
-    # The answers to others still go out; c lets nothing in.
+    # c lets nothing in.
     assert hears(site, "b", *ways) == [True, False, True, False, False, False]
     assert hears(site, "a", "udp/192.0.2.9/4000") == [True]
     groups["limited"] = ("b", [*out, {"direction": "egress", "protocol": "udp", "group": "open"}])
