@@ -283,6 +283,7 @@ _INSTANCE = (
     "address",
     "address_v6",
     "mac",
+    "allowed_address_pairs",
     "networks",
     "security_groups",
     "floating_ip",
@@ -389,6 +390,7 @@ def _guest(ledger: Ledger, rows: list[Instance]) -> list[dict[str, t.Any]]:
             "ports": [
                 {
                     **nic.port(),
+                    "allowed_address_pairs": nic.pairs(),
                     "floating_ips": leading.get(nic.address or "", []) + leading.get(nic.address_v6 or "", []),
                 }
                 for nic in nics[row.name]

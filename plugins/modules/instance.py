@@ -55,10 +55,28 @@ options:
   mac:
     description: MAC address of that NIC. Default is one that follows from the names of network and instance.
     type: str
+  allowed_address_pairs:
+    description:
+      - What the guest may send from on that NIC beside its own addresses, such as an address that it shares with others
+        by VRRP. Without it, nothing else. All else that a guest sends is dropped on its host.
+      - An address or range that holds the network's gateway, DHCP server or VPN, or a host's gateway in a multi_host
+        network, is refused, and so is one of all addresses. One that holds addresses of other guests is not. To keep
+        such an address from being given to an instance, reserve it with M(tenantnet.nova.fixed_ip).
+    type: list
+    elements: dict
+    suboptions:
+      ip_address:
+        description: An address of either version, or a range in CIDR form.
+        type: str
+        required: true
+      mac_address:
+        description: The MAC address that goes with it. Default is the one of the NIC.
+        type: str
   networks:
     description:
-      - For several NICs, their networks, each as a label or as a mapping with C(label), C(address), C(address_v6) and
-        C(mac). Then O(network), O(address), O(address_v6) and O(mac) are not to be given.
+      - For several NICs, their networks, each as a label or as a mapping with C(label), C(address), C(address_v6),
+        C(mac) and C(allowed_address_pairs). Then O(network), O(address), O(address_v6), O(mac) and
+        O(allowed_address_pairs) are not to be given.
     type: list
     elements: raw
   security_groups:
@@ -90,6 +108,19 @@ EXAMPLES = r"""
     network: blue
     floating_ip: any
   register: nova
+
+- name: Let two instances share an address by VRRP
+  tenantnet.nova.instance:
+    state_url: sqlite:////var/lib/tenantnet/nova.sqlite
+    name: "{{ item }}"
+    project: acme
+    host: compute1
+    network: blue
+    allowed_address_pairs:
+      - ip_address: 10.0.0.50
+      - ip_address: 10.0.0.50
+        mac_address: 00:00:5e:00:01:01
+  loop: [web1, web2]
 
 - name: Print what its guest is to be given
   ansible.builtin.debug:
@@ -126,6 +157,7 @@ instance:
         dns: [192.0.2.53]
         vlan:
         mtu:
+        allowed_address_pairs: []
         floating_ips: [198.51.100.1]
 actions:
   description: What was changed in the store, one line each, in the words of the network.
@@ -154,6 +186,11 @@ def main() -> None:
             "address": {"type": "str"},
             "address_v6": {"type": "str"},
             "mac": {"type": "str"},
+            "allowed_address_pairs": {
+                "type": "list",
+                "elements": "dict",
+                "options": {"ip_address": {"type": "str", "required": True}, "mac_address": {"type": "str"}},
+            },
             "networks": {"type": "list", "elements": "raw"},
             "security_groups": {"type": "list", "elements": "str"},
             "floating_ip": {"type": "str"},

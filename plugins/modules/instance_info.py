@@ -63,7 +63,8 @@ instances:
     ports:
       description:
         - Its NICs in the order of their networks. Addresses have their prefix length; what a network has not is null.
-          C(device) is the name of the port on the host, C(floating_ips) are those that lead to it.
+          C(device) is the name of the port on the host, C(allowed_address_pairs) is what the guest may send from beside
+          its own addresses, each with C(ip_address) and C(mac_address), and C(floating_ips) are those that lead to it.
       type: list
       elements: dict
       returned: success
@@ -85,6 +86,7 @@ instances:
           dns: [192.0.2.53]
           vlan:
           mtu:
+          allowed_address_pairs: []
           floating_ips: [198.51.100.1]
 table:
   description: The lines of a table, one for each NIC.

@@ -54,9 +54,9 @@ options:
     default: []
   instances:
     description:
-      - The instances, each with C(name), C(project) and C(host), and optionally C(network), C(address), C(address_v6)
-        and C(mac), or C(networks) with C(label) and these each; C(security_groups); C(floating_ip) and
-        C(floating_pool).
+      - The instances, each with C(name), C(project) and C(host), and optionally C(network), C(address), C(address_v6),
+        C(mac) and C(allowed_address_pairs), or C(networks) with C(label) and these each; C(security_groups);
+        C(floating_ip) and C(floating_pool).
     type: list
     elements: dict
     default: []

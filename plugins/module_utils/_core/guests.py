@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import typing as t
 
-from . import addressing, naming
+from . import address_pairs, addressing, naming
+from .address_pairs import Pair
 from .projects import DEFAULT_GROUP, order
 from .state import Instance, Network, State
 
@@ -30,6 +31,7 @@ class Guest(t.NamedTuple):
     address_v6: str | None
     gateway: str | None
     groups: tuple[str, ...]
+    allowed_address_pairs: tuple[Pair, ...]
 
     def port(self) -> dict[str, t.Any]:
         """What somebody who provisions the guest has to know, as plans and inventories say it."""
@@ -47,6 +49,24 @@ class Guest(t.NamedTuple):
             "vlan": network.vlan,
             "mtu": network.mtu,
         }
+
+    def filtered(self, dhcp_server: str | None) -> dict[str, t.Any]:
+        """What the guest may send, and the DHCPv4 server that it may hear, as a port of the plan's `port_filter`."""
+        return {
+            "name": self.device,
+            "mac": self.mac,
+            "addresses": self.addresses,
+            "allowed_address_pairs": self.pairs(),
+            "dhcp_servers": [] if dhcp_server is None else [dhcp_server],
+        }
+
+    def pairs(self) -> list[dict[str, t.Any]]:
+        """The allowed address pairs, as plans and modules say them."""
+        return [pair._asdict() for pair in self.allowed_address_pairs]
+
+    @property
+    def addresses(self) -> list[str]:
+        return [address for address in (self.address, self.address_v6) if address is not None]
 
     @property
     def first_address(self) -> str:
@@ -99,6 +119,7 @@ def guests(state: State) -> list[Guest]:
                 address_of.get((vif.instance, vif.network, 6)),
                 gateways.get((instance.host, network.label), network.gateway),
                 tuple(groups.get(vif.instance, (DEFAULT_GROUP,))),
+                address_pairs.parse(vif.allowed_address_pairs),
             )
         )
     return found

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import typing as t
 
-from . import addressing, naming
+from . import address_pairs, addressing, naming
+from .address_pairs import Pair
 from .errors import InputError
 from .fields import Fields, items, text
 
@@ -27,6 +28,7 @@ class PortRequest(t.NamedTuple):
     address: str | None
     address_v6: str | None
     mac: str | None
+    allowed_address_pairs: tuple[Pair, ...] = ()
 
     def asked(self, version: int) -> str | None:
         return self.address if version == 4 else self.address_v6
@@ -81,13 +83,16 @@ def _floating_ip(fields: Fields) -> str | None:
 
 
 def _ports(fields: Fields) -> tuple[PortRequest, ...]:
-    """Either one port in the instance itself (network, address, mac) or a list of them under `networks`."""
+    """Either one port in the instance itself (network, address, mac and so on) or a list of them under `networks`."""
     listed = fields.raw("networks")
     single = _port(fields, fields.path, fields.optional_text("network"))
     if listed is None:
         return (single,)
     if any(single[1:]):
-        raise InputError(f"{fields.path}: network, address and mac go into the entries of `networks` where it is given")
+        raise InputError(
+            f"{fields.path}: network, address, mac and allowed_address_pairs go into the entries of `networks` where "
+            "it is given"
+        )
     ports = []
     for path, value in items(listed, fields.where("networks")):
         if isinstance(value, str):
@@ -110,4 +115,4 @@ def _port(fields: Fields, path: str, network: str | None) -> PortRequest:
         if address_v6 is not None:
             raise InputError(f"{fields.where('address')}: {address} and {address_v6} are both IPv6; give one")
         address, address_v6 = None, address
-    return PortRequest(path, network, address, address_v6, fields.optional_mac("mac"))
+    return PortRequest(path, network, address, address_v6, fields.optional_mac("mac"), address_pairs.read(fields))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import addressing, fixed_ips, floating_ips, network, projects
+from . import address_pairs, addressing, fixed_ips, floating_ips, network, projects
 from .addressing import Range
 from .errors import InputError
 from .instance_request import ANY, InstanceRequest, PortRequest
@@ -55,6 +55,7 @@ def settle(work: Settling, requests: t.Sequence[InstanceRequest]) -> None:
     book.request()
     book.host_gateways()
     book.fill()
+    _check_pairs(work.ledger, wanted)
     _check_fixed_quota(work, before)
 
 
@@ -168,6 +169,11 @@ def _networks_of(
             f"{port.path}.mac: the instance has a NIC on each of {', '.join(repr(each.label) for each in choice)}; "
             "name the networks and their MAC addresses under `networks`"
         )
+    if port.allowed_address_pairs and len(choice) > 1:
+        raise InputError(
+            f"{port.path}.allowed_address_pairs: the instance has a NIC on each of "
+            f"{', '.join(repr(each.label) for each in choice)}; name the networks and their pairs under `networks`"
+        )
     return [each.label for each in choice]
 
 
@@ -219,10 +225,23 @@ def _vifs(ledger: Ledger, wanted: _Ports) -> None:
         old = known[key]
         owner = f"{key[1]}/{key[0]}"
         mac = port.mac or (old.mac if old else addressing.stable_mac(owner, taken))
-        if old is None or old.mac != mac:
-            ledger.put(Vif(addressing.stable_uuid(owner), key[0], key[1], mac))
+        pairs = address_pairs.text(port.allowed_address_pairs)
+        if old is None or (old.mac, old.allowed_address_pairs) != (mac, pairs):
+            ledger.put(Vif(addressing.stable_uuid(owner), key[0], key[1], mac, pairs))
             if isinstance(taken, set):
                 taken.add(mac)
+
+
+def _check_pairs(ledger: Ledger, wanted: _Ports) -> None:
+    gateways: dict[str, list[str]] = {}
+    for (_instance, label), port in wanted.items():
+        if port.allowed_address_pairs:
+            found = t.cast(Network, ledger.get(Network, label))
+            if label not in gateways:
+                # Networks of a single host are not asked for what nobody holds in them.
+                held = ledger.where(FixedIp, network=label, instance=None, released_at=None) if found.multi_host else []
+                gateways[label] = [row.address for row in held if row.host is not None]
+            address_pairs.check(port.allowed_address_pairs, found, gateways[label], port.path)
 
 
 #: From so many NICs on, all MAC addresses are looked up at once instead of each on its own.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from . import addressing, carving, naming, network
+from . import address_pairs, addressing, carving, naming, network
 from .addressing import Range
 from .errors import InputError
 from .kinds import KINDS, Kind, Rows
@@ -232,6 +232,9 @@ def _nics(rows: Rows) -> t.Iterator[str]:
         try:
             if addressing.mac(row["mac"], name) != row["mac"]:
                 yield f"{name}: mac {row['mac']} is not in its canonical form"
+            pairs = row["allowed_address_pairs"]
+            if pairs is not None and address_pairs.canonical(pairs, name) != pairs:
+                yield f"{name}: allowed_address_pairs {pairs} is not in its canonical form"
         except InputError as error:
             yield str(error)
         if instance and net and net["project"] not in (None, instance["project"]):

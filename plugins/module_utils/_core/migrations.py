@@ -17,7 +17,7 @@ from . import addressing
 from .kinds import Rows
 
 #: Written into each store and export.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def _origin(rows: Rows) -> None:
@@ -45,6 +45,12 @@ def _managers(rows: Rows) -> None:
         row.update(version=4, leased=False, reserved_by=None, reserved_for=None, quarantined_until=None)
 
 
+def _address_pairs(rows: Rows) -> None:
+    """Version 3 knew no allowed address pairs."""
+    for row in rows.get("vifs", []):
+        row["allowed_address_pairs"] = None
+
+
 _QUOTAS = ("quota_networks", "quota_fixed_ips", "quota_floating_ips", "quota_security_groups")
 _LATER_OF_A_NETWORK = (
     "cidr_v6",
@@ -57,7 +63,7 @@ _LATER_OF_A_NETWORK = (
 )
 
 #: From each version to the next one.
-MIGRATIONS: dict[int, t.Callable[[Rows], None]] = {1: _origin, 2: _managers}
+MIGRATIONS: dict[int, t.Callable[[Rows], None]] = {1: _origin, 2: _managers, 3: _address_pairs}
 
 #: Kinds that a version had and today's has not; their tables go with the migration.
 FORMER_KINDS: tuple[str, ...] = ()

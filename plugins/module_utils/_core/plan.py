@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import addressing, naming
+from . import address_pairs, addressing, naming
 from .addressing import stable_mac
 from .declaration import Declaration, Host
 from .errors import InputError
@@ -48,6 +48,7 @@ class _Site(t.NamedTuple):
 def compose(state: State, declaration: Declaration) -> dict[str, Plan]:
     """The plan of every declared host. InputError where a host cannot do what falls to it."""
     site = _look_up(state, declaration.settings)
+    _check_pairs(site)
     return {name: _host_plan(host, site) for name, host in declaration.hosts.items()}
 
 
@@ -66,6 +67,22 @@ def _look_up(state: State, settings: Settings) -> _Site:
         if gateway_host is not None:
             site.floating_ips.setdefault(gateway_host, []).append(row)
     return site
+
+
+def _check_pairs(site: _Site) -> None:
+    """Also against gateways that hosts have got, or will have by their names, since the pairs were allowed."""
+    own: dict[str, dict[str, str | None]] = {}
+    for (host, label), address in site.gateways.items():
+        own.setdefault(label, {})[host] = address
+    for label, members in site.by_network.items():
+        paired = [guest for guest in members if guest.allowed_address_pairs]
+        if paired:
+            network = site.state.networks[label]
+            hosts = {**dict.fromkeys(guest.instance.host for guest in members), **own.get(label, {})}
+            gateways = [*hosts.values(), *(host_gateway_v6(host, network) for host in hosts)]
+            for guest in paired:
+                path = f"instance {guest.instance.name!r}"
+                address_pairs.check(guest.allowed_address_pairs, network, filter(None, gateways), path)
 
 
 def _leading(state: State) -> list[FloatingIp]:
@@ -103,6 +120,10 @@ def _host_plan(host: Host, site: _Site) -> Plan:
             "ports": [_port(host, guest) for guest in present],
             "sysctl": _sysctl(host, carried, served),
         },
+        "port_filter": {
+            "ports": [guest.filtered(_dhcp_server(host, guest.network, site)) for guest in present],
+            "uplinks": sorted(filter(None, (_interface(host, each) for each in served if each.multi_host))),
+        },
         "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served]},
         "packet_filter": {
             **_packet_filter(host, [each for each in served if each.cidr is not None], site.settings),
@@ -134,6 +155,11 @@ def _check_nodes(host: Host, carried: list[Network], served: list[Network]) -> N
 def _server_address(host: Host, network: Network, site: _Site) -> str:
     """The IPv4 address of the gateway and DHCP server that this host's guests see."""
     return site.gateways.get((host.name, network.label)) or t.cast(str, network.dhcp_server)
+
+
+def _dhcp_server(host: Host, network: Network, site: _Site) -> str | None:
+    """The DHCPv4 server that this host's guests get their addresses from; in a flat network from none."""
+    return None if network.manager == "flat" or network.cidr is None else _server_address(host, network, site)
 
 
 def _router(host: Host, network: Network, site: _Site) -> str:

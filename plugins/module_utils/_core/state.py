@@ -104,12 +104,13 @@ class Membership(t.NamedTuple):
 
 
 class Vif(t.NamedTuple):
-    """A NIC: what ties an instance to a network."""
+    """A NIC: what ties an instance to a network. allowed_address_pairs is in the form of `address_pairs.text`."""
 
     id: str
     instance: str
     network: str
     mac: str
+    allowed_address_pairs: str | None = None
 
 
 class FixedIp(t.NamedTuple):
@@ -249,7 +250,7 @@ _CALLED: dict[type, tuple[str, tuple[str, ...]]] = {
         "instance {instance} in security group {security_group}",
         ("instance", "security_group", "project"),
     ),
-    Vif: ("NIC {mac} of instance {instance} on network {network}", Vif._fields),
+    Vif: ("NIC {mac} of instance {instance} on network {network}", ("id", "instance", "network", "mac")),
     FixedIp: (
         "fixed IP {address} of network {network}, {holder}",
         ("address", "version", "network", "instance", "host", "released_at"),

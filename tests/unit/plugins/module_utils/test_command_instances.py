@@ -73,6 +73,7 @@ def test_an_instance_gets_a_port_and_keeps_it(site: str) -> None:
                 "dns": ["192.0.2.53"],
                 "vlan": None,
                 "mtu": None,
+                "allowed_address_pairs": [],
                 "floating_ips": ["192.0.2.8"],
             }
         ],
@@ -100,6 +101,26 @@ def test_another_address_and_another_host(site: str) -> None:
     succeed("instance", state_url=site, **WEB, network="blue")
     moved = succeed("instance", state_url=site, **{**WEB, "host": "h2"}, network="blue", address="10.0.0.77")
     assert (moved["instance"]["host"], *ports(moved, "address")[0]) == ("h2", "10.0.0.77/24")
+
+
+def test_allowed_address_pairs(site: str) -> None:
+    vrrp = {"ip_address": "10.0.0.64/28", "mac_address": "00:00:5e:00:01:01"}
+    asked = {"state_url": site, **WEB, "network": "blue", "allowed_address_pairs": [vrrp, {"ip_address": "10.0.0.50"}]}
+    made = succeed("instance", **asked)
+    assert ports(made, "allowed_address_pairs") == [([{"ip_address": "10.0.0.50", "mac_address": None}, vrrp],)]
+    assert any(
+        f"allowed_address_pairs=10.0.0.50,10.0.0.64/28={vrrp['mac_address']}" in line for line in made["actions"]
+    )
+    assert not succeed("instance", **asked)["changed"]
+    assert succeed("instance_info", state_url=site)["instances"] == [made["instance"]]
+    assert upkeep.fsck(site) == []
+    there = dump(site)
+    said = refusal("instance", **{**asked, "allowed_address_pairs": [{"ip_address": "10.0.0.0/26"}]})
+    assert "10.0.0.0/26" in said and "10.0.0.1," in said and "'web1'" in said
+    assert dump(site) == there
+    gone = succeed("instance", **{name: asked[name] for name in asked if name != "allowed_address_pairs"})
+    assert ports(gone, "mac", "allowed_address_pairs") == [(made["instance"]["ports"][0]["mac"], [])]
+    assert upkeep.fsck(site) == []
 
 
 def test_both_versions(sqlite_url: str) -> None:
@@ -301,7 +322,8 @@ def test_what_is_told_is_what_plans_are_made_of(sqlite_url: str, instances: int)
     for guest in guests(held):
         leading = [row.address for row in held.floating_ips.values() if row.fixed_address == guest.address]
         ports = expected.setdefault(guest.instance.name, []) if guest.address else []
-        ports.append({**guest.port(), "floating_ips": leading if guest.address else []})
+        leading = leading if guest.address else []
+        ports.append({**guest.port(), "allowed_address_pairs": [], "floating_ips": leading})
     for filters, names in (
         ({}, {f"i{number}" for number in range(instances)}),
         ({"project": "other"}, {f"i{number}" for number in range(1, instances, 2)}),

@@ -190,6 +190,99 @@ def test_macs_are_exchanged_but_never_shared() -> None:
         allocate(site(instances=[instance("a"), instance("b", mac=macs[1])]), held)
 
 
+# --- allowed address pairs --------------------------------------------------------------------------------------------
+
+
+def paired(*addresses: str | tuple[str, str], **more: t.Any) -> dict[str, t.Any]:
+    """An instance on blue that asks for these, each an address or one with a MAC address."""
+    words = [each if isinstance(each, tuple) else (each, None) for each in addresses]
+    asked = [{"ip_address": address, "mac_address": mac} for address, mac in words]
+    return instance("a", **{"network": "blue", "allowed_address_pairs": asked, **more})
+
+
+def test_pairs_are_kept_in_one_form() -> None:
+    asked = [
+        ("10.0.0.64/28", "00-00-5E-00-01-01"), "fd00:0:0:7::0A", "10.0.0.100", ("10.0.0.20", "00:00:5e:00:01:02"),
+        "192.168.0.0/16", "10.0.0.20/32",
+    ]  # fmt: skip
+    vrrp, other = "00:00:5e:00:01:01", "00:00:5e:00:01:02"
+    kept = f"10.0.0.20,10.0.0.20={other},10.0.0.64/28={vrrp},10.0.0.100,192.168.0.0/16,fd00:0:0:7::a"
+    held = sound(allocate(site(networks=BOTH, instances=[paired(*asked)])))
+    assert held.vifs["a", "blue"].allowed_address_pairs == kept
+    again = allocate(site(networks=BOTH, instances=[paired(*reversed(asked))]), held)
+    assert state.difference(held, again) == {}
+
+
+def test_pairs_go_with_their_nic_and_when_they_are_not_asked_for() -> None:
+    networks = ["green", {"label": "blue", "allowed_address_pairs": [{"ip_address": "10.0.0.50"}]}]
+    held = sound(allocate(site(networks=TWO, instances=[instance("a", networks=networks)])))
+    assert {key[1]: vif.allowed_address_pairs for key, vif in held.vifs.items()} == {"blue": "10.0.0.50", "green": None}
+    after = sound(allocate(site(networks=TWO, instances=[instance("a", networks=["blue", "green"])]), held))
+    assert [vif.allowed_address_pairs for vif in after.vifs.values()] == [None, None]
+    # Nothing else of the NIC is another.
+    changes = state.difference(held, after)
+    assert list(changes) == ["vifs"]
+    assert state.describe(changes) == [
+        f"alter NIC {held.vifs['a', 'blue'].mac} of instance a on network blue allowed_address_pairs=10.0.0.50"
+        " -> allowed_address_pairs=None"
+    ]
+
+
+def test_an_address_names_the_nic_of_pairs() -> None:
+    wanted = [paired("10.0.0.50", network=None, address="10.1.0.9")]
+    held = sound(allocate(site(networks=TWO, instances=wanted)))
+    assert {key[1]: vif.allowed_address_pairs for key, vif in held.vifs.items()} == {"green": "10.0.0.50"}
+
+
+def test_pairs_may_hold_what_other_guests_have_or_ask_for() -> None:
+    wanted = [instance("b", address="10.0.0.9"), paired("10.0.0.9", "10.0.0.50")]
+    wanted.append({**paired("10.0.0.9", "10.0.0.50"), "name": "c"})
+    held = sound(allocate(site(networks=BOTH, instances=wanted)))
+    assert {vif.allowed_address_pairs for vif in held.vifs.values()} == {None, "10.0.0.9,10.0.0.50"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        (paired("0.0.0.0/0"), ["0.0.0.0/0", "every IPv4 address"]),
+        (paired(("::/0", "00:00:5e:00:01:01")), ["::/0", "every IPv6 address"]),
+        (paired("0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/2"), ["0.0.0.0/1", "192.0.0.0/2", "every IPv4 address"]),
+        (paired("10.0.0.65/28"), ["'10.0.0.65/28'", "give 10.0.0.64/28, or 10.0.0.65"]),
+        (paired("fd00::7/64"), ["'fd00::7/64'", "fd00::/64"]),
+        (paired("10.0.0.50", "10.0.0.50/32"), ["[1]", "10.0.0.50", "[0]", "once"]),
+        (paired("10.0.0"), ["[0].ip_address", "'10.0.0'"]),
+        (paired("10.0.0.0/33"), ["[0].ip_address", "'10.0.0.0/33'"]),
+        (paired("fd00::5%eth0"), ["'fd00::5%eth0'"]),
+        (paired(("10.0.0.50", "01:00:5e:00:01:01")), ["[0].mac_address", "01:00:5e:00:01:01", "unicast"]),
+        (instance("a", allowed_address_pairs=[{"mac_address": "00:00:5e:00:01:01"}]), ["ip_address", "required"]),
+        (instance("a", allowed_address_pairs=[{"ip_address": "10.0.0.50", "mac": None}]), ["'mac'", "mac_address"]),
+        (instance("a", allowed_address_pairs=["10.0.0.50"]), ["allowed_address_pairs[0]", "mapping"]),
+        (instance("a", allowed_address_pairs="10.0.0.50"), ["allowed_address_pairs", "list"]),
+        (paired("10.0.0.50", network=None, networks=["blue"]), ["allowed_address_pairs", "entries of `networks`"]),
+        (paired("10.0.0.50", network=None), ["allowed_address_pairs", "'blue', 'green'", "under `networks`"]),
+        (paired("10.0.0.1"), ["10.0.0.1", "gateway", "'blue'"]),
+        (paired("10.0.0.0/29"), ["10.0.0.0/29", "10.0.0.1"]),
+        (paired("10.0.0.2"), ["10.0.0.2", "DHCP"]),
+        (paired("fd00:0:0:7::/120"), ["fd00:0:0:7::/120", "fd00:0:0:7::1"]),
+    ],
+)
+def test_bad_pairs(fields: dict[str, t.Any], named: list[str]) -> None:
+    networks = [{**BOTH[0], "dhcp_server": "10.0.0.2"}, TWO[1]]
+    with refused("nova_instances[0]", "(a)", *named):
+        allocate(site(networks=networks, instances=[fields]))
+
+
+def test_a_pair_of_a_vpn_or_of_the_gateway_of_any_host_is_refused() -> None:
+    vlan = [{"label": "blue", "manager": "vlan", "fixed_range": "10.0.0.0/24", "project": "acme"}]
+    with refused("(a)", "10.0.0.2", "VPN", "'blue'"):
+        allocate(site(networks=vlan, instances=[paired("10.0.0.2")]))
+    # In multi_host the first addresses are those of hosts.
+    wanted = [paired("10.0.0.3"), instance("b", "compute2", network="blue")]
+    with refused("(a)", "10.0.0.3", "gateway", "'blue'"):
+        allocate(multi_host(instances=wanted))
+    sound(allocate(site(instances=wanted)))
+
+
 # --- by command, beside the inventory ---------------------------------------------------------------------------------
 
 

@@ -76,6 +76,11 @@ ONE_FLOATING = st.one_of(
 )
 POOL = st.sampled_from(["nova", "ext"])
 MAC = st.integers(1, 3).map(lambda number: f"52:54:00:00:00:0{number}")
+#: Outside all networks, whose gateways they must not be.
+PAIRS = st.lists(
+    st.sampled_from(["203.0.113.7", "203.0.113.64/28", "2001:db8:ffff::/64"]).map(lambda each: {"ip_address": each}),
+    unique_by=lambda each: each["ip_address"],
+)
 MANAGER = st.sampled_from(["flat", "flatdhcp", "vlan"])
 NOTHING = st.none()
 CHANGED = ("project", "multi_host", "gateway", "num_networks", "reserved", "host", "priority", "manager", "mtu")
@@ -135,6 +140,8 @@ def instance_fields(data: st.DataObject, held: State) -> dict[str, t.Any]:
             fields["address_v6"] = network.range_v6.text(network.range_v6.first + draw(st.integers(1, 3)))
         if not draw(st.integers(0, 3)):
             fields["mac"] = draw(MAC)
+        if not draw(st.integers(0, 3)):
+            fields["allowed_address_pairs"] = draw(PAIRS)
     floating = [row.address for row in held.floating_ips.values() if row.project in (None, project)]
     if floating and not draw(st.integers(0, 3)):
         fields["floating_ip"] = draw(st.one_of(st.just(True), st.sampled_from(sorted(floating))))

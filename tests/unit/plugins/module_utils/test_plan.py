@@ -17,6 +17,7 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._core import (
     packet_filter,
     preflight,
 )
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.addressing import stable_uuid
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.plan import compose
 
@@ -217,6 +218,116 @@ def test_no_declaration_is_an_empty_plan_for_each_host() -> None:
     for plan in plans(site(networks=[])).values():
         assert (plan["links"]["bridges"], plan["dnsmasq"]["instances"]) == ([], [])
         assert plan["packet_filter"]["networks"] == []
+
+
+# --- port_filter ------------------------------------------------------------------------------------------------------
+
+PAIRS = [{"ip_address": "10.0.0.64/28", "mac_address": "00:00:5e:00:01:01"}, {"ip_address": "10.0.0.50"}]
+
+
+def trunks(declared: dict[str, t.Any]) -> dict[str, t.Any]:
+    for host in declared["hosts"].values():
+        host["nova_vlan_interface"] = "eth3"
+    return declared
+
+
+def valid(made: dict[str, t.Any]) -> dict[str, t.Any]:
+    for plan in made.values():
+        jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker()).validate(plan)
+    return made
+
+
+def test_each_port_is_filtered_on_its_host() -> None:
+    networks = [{**V6, "fixed_range": "10.0.0.0/24"}]
+    wanted = [instance("a", mac="52:54:00:12:34:56", allowed_address_pairs=PAIRS), instance("b", "compute2")]
+    made = valid(plans(site(networks=networks, instances=wanted)))
+    assert made["compute1"]["port_filter"] == {
+        "ports": [
+            {
+                "name": f"tap{stable_uuid('blue/a')[:11]}",
+                "mac": "52:54:00:12:34:56",
+                "addresses": ["10.0.0.2", "2001:db8:1:0:5054:ff:fe12:3456"],
+                "allowed_address_pairs": [
+                    {"ip_address": "10.0.0.50", "mac_address": None},
+                    {"ip_address": "10.0.0.64/28", "mac_address": "00:00:5e:00:01:01"},
+                ],
+                "dhcp_servers": ["10.0.0.1"],
+            }
+        ],
+        "uplinks": [],
+    }
+    (port,) = made["compute2"]["port_filter"]["ports"]
+    assert (port["mac"], port["allowed_address_pairs"]) == (made["compute2"]["instances"][0]["ports"][0]["mac"], [])
+    assert made["net1"]["port_filter"] == {"ports": [], "uplinks": []}
+
+
+def test_in_multi_host_dhcp_is_of_the_own_host_and_stays_there() -> None:
+    networks = [
+        {"label": "blue", "fixed_range": "10.0.0.0/24"},
+        {"label": "red", "manager": "vlan", "fixed_range": "10.1.0.0/24", "vlan": 77, "project": "acme"},
+        {"label": "one", "fixed_range": "10.2.0.0/24", "bridge": "br102", "bridge_interface": "eth7"},
+    ]
+    networks[2].update(multi_host=False, host="compute1")
+    wanted = [instance("a", networks=["blue", "red", "one"]), instance("b", "compute2", networks=["blue"])]
+    made = valid(plans(trunks(multi_host(networks=networks, instances=wanted))))
+    # The bridge of a network of one host has its uplink open, on that host as well.
+    assert made["compute1"]["port_filter"]["uplinks"] == ["eth1", "vlan77"]
+    assert made["compute2"]["port_filter"]["uplinks"] == ["eth1"]
+    assert made["net1"]["port_filter"]["uplinks"] == []
+    servers, listening = {}, {}
+    for host in ("compute1", "compute2"):
+        networks_of = {port["device"]: port["network"] for row in made[host]["instances"] for port in row["ports"]}
+        for port in made[host]["port_filter"]["ports"]:
+            servers[host, networks_of[port["name"]]] = port["dhcp_servers"]
+        for row in made[host]["dnsmasq"]["instances"]:
+            listening[host, row["network"]] = [row["listen_address"]]
+    assert servers == listening and len(servers) == 4
+    assert servers["compute1", "blue"] != servers["compute2", "blue"]
+    assert servers["compute1", "one"] == ["10.2.0.1"]
+
+
+def test_a_bridge_without_an_interface_has_no_uplink() -> None:
+    declared = multi_host(instances=two())
+    for host in declared["hosts"].values():
+        host.pop("nova_flat_interface")
+    assert {host: plan["port_filter"]["uplinks"] for host, plan in plans(declared).items()} == {
+        "net1": [],
+        "compute1": [],
+        "compute2": [],
+    }
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"label": "blue", "fixed_range": "10.0.0.0/24", "manager": "flat"},
+        V6,
+    ],
+)
+def test_where_no_dhcpv4_is_guests_are_filtered_and_hear_none(network: dict[str, str]) -> None:
+    made = valid(
+        plans(site(networks=[network], instances=[instance("a", network="blue", allowed_address_pairs=PAIRS)]))
+    )
+    (port,) = made["compute1"]["port_filter"]["ports"]
+    assert len(port["addresses"]) == 1 and len(port["allowed_address_pairs"]) == 2
+    assert port["dhcp_servers"] == [] == made["compute1"]["port_filter"]["uplinks"]
+
+
+@pytest.mark.parametrize("later", ["host", "gateway"])
+def test_a_pair_that_later_holds_a_gateway_is_refused(later: str) -> None:
+    """Of what a command made, which a run of the site does not look at again otherwise."""
+    networks = [{**V6, "fixed_range": "10.0.0.0/24"}]
+    held = allocate(multi_host(networks=networks, instances=two()))
+    gateway = plans(multi_host(networks=networks, instances=two()))["compute2"]["instances"][0]["ports"][0][
+        "gateway_v6"
+    ]
+    kept = "10.0.0.3" if later == "host" else gateway
+    nic = held.vifs["a", "blue"]
+    held = held._replace(vifs={**held.vifs, ("a", "blue"): nic._replace(allowed_address_pairs=kept)})
+    with pytest.raises(InputError) as refused:
+        compose(held, declaration.parse(**multi_host(networks=networks, instances=two())))
+    for part in ("'a'", kept, "gateway", "'blue'"):
+        assert part in str(refused.value)
 
 
 def floating(make=site, **changes):

@@ -286,6 +286,9 @@ FLOATING = "INSERT INTO floating_ips (address, pool, auto_assigned, origin"
         ("UPDATE fixed_ips SET address = '10.0.0.1' WHERE address = '10.0.0.2'", "fixed_ips 10.0.0.1 is the network's"),
         ("DELETE FROM fixed_ips WHERE instance = 'a'", "vifs a/blue has 0 IPv4 addresses instead of 1"),
         ("UPDATE vifs SET mac = 'FA:16:3E:00:00:01' WHERE instance = 'a'", "mac FA:16:3E:00:00:01 is not in its canon"),
+        ("UPDATE vifs SET allowed_address_pairs = '10.0.0.9,10.0.0.8' WHERE instance = 'a'",
+         "vifs a/blue: allowed_address_pairs 10.0.0.9,10.0.0.8 is not in its canonical form"),
+        ("UPDATE vifs SET allowed_address_pairs = 'all=' WHERE instance = 'a'", "vifs a/blue.*'all' is not an address"),
         ("UPDATE vifs SET id = 'x' WHERE instance = 'a'", "vifs a/blue: id x is not .* as derived"),
         ("UPDATE networks SET project = 'acme', project_origin = 'need';"
          "INSERT INTO projects (name, origin) VALUES ('other', 'inventory');"
