@@ -1,0 +1,84 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The port filter of a host, by nftables.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from .._core import naming, port_filter
+from .._core.errors import HostError, first_line
+from .._core.port_filter import nftables
+from .._core.port_filter.difference import Difference
+from . import lock, programs
+
+LOCK_FILE = f"{naming.RUN_DIR}/port_filter.lock"
+
+Result = dict[str, t.Any]
+
+_TABLE = f"{nftables.FAMILY} {nftables.TABLE}"
+
+
+def apply(plan: object, *, check: bool, wait: int = 60) -> Result:
+    """Make the filter equal to the section of the plan. InputError, or HostError with nothing changed."""
+    want = port_filter.parse(plan)
+    nft = _find(want)
+    if nft is None:
+        return {"changed": False, "actions": [], "diff": Difference({}, {}, "").diff()}
+    difference = _look(nft, want)
+    if difference.changed and not check:
+        with lock.exclusive(LOCK_FILE, wait):
+            # Another run may have been at work until now.
+            difference = _look(nft, want)
+            if difference.changed:
+                _load(nft, difference.script)
+    return {"changed": difference.changed, "actions": difference.actions(), "diff": difference.diff()}
+
+
+def _find(want: port_filter.Plan) -> str | None:
+    """nft; None where it is not there and nothing is asked of it, since then it has loaded nothing either."""
+    if want == port_filter.Plan():
+        return programs.find("nft")
+    return programs.need("nft", "nftables")
+
+
+def _look(nft: str, want: port_filter.Plan) -> Difference:
+    calls = {"present": programs.Call([nft, "-j", "list", "table", *_TABLE.split()])}
+    if want != port_filter.Plan():
+        # What nft makes of the rules depends on its version, so that it is asked, where they reach no frame.
+        asked = f'"$0" -f - && exec "$0" -j list table {_TABLE}'
+        scratch = [programs.need("unshare", "util-linux"), "--net", "sh", "-c", asked, nft]
+        calls["model"] = programs.Call(scratch, nftables.EMPTY)
+    done = programs.run_all(calls)
+    model = nftables.Listing([], {})
+    if "model" in calls:
+        model = _listing(done["model"], "this host cannot filter bridged frames by nftables")
+    if done["present"].status and "No such file or directory" in done["present"].said:
+        present = None
+    elif done["present"].status and want == port_filter.Plan():
+        present = None  # a kernel without nftables for bridges has no table of ours
+    else:
+        present = _listing(done["present"], f"cannot list the table {_TABLE}")
+    return nftables.compare(want, present, model)
+
+
+def _listing(done: programs.Done, failed: str) -> nftables.Listing:
+    if done.status:
+        raise HostError(f"{failed}: {first_line(done.said)}; nothing was changed")
+    try:
+        return nftables.read(json.loads(done.output))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        said = f"nft's answer is not understood ({first_line(error)})"
+        raise HostError(f"{failed}: {said}; nothing was changed") from error
+
+
+def _load(nft: str, script: str) -> None:
+    done = programs.run([nft, "-f", "-"], script)
+    if done.status:
+        raise HostError(f"nft did not take the rules: {first_line(done.said)}; nothing was changed")
