@@ -98,7 +98,10 @@ def main() -> None:
     module = AnsibleModule(argument_spec={"plan": {"type": "dict", "required": True}}, supports_check_mode=True)
 
     def work() -> dict[str, t.Any]:
-        return port_filter.apply(module.params["plan"], check=module.check_mode)
+        result = port_filter.apply(module.params["plan"], check=module.check_mode)
+        for warning in result.pop("warnings"):
+            module.warn(warning)
+        return result
 
     _front.run(module, work)
 

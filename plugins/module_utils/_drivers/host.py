@@ -15,7 +15,7 @@ import typing as t
 
 from .._core import naming
 from .._core.errors import HostError, InputError, NovaError
-from . import dnsmasq, files, links, routing
+from . import dnsmasq, files, links, port_filter, routing
 
 Plan = dict[str, t.Any]
 Result = dict[str, t.Any]
@@ -63,6 +63,10 @@ class Section(t.NamedTuple):
     apply: t.Callable[[Plan, Order], Result]
 
 
+def _port_filter(plan: Plan, order: Order) -> Result:
+    return port_filter.apply(plan["port_filter"], check=order.check, wait=order.wait)
+
+
 def _links(plan: Plan, order: Order) -> Result:
     return links.apply(plan["links"], order.connection_address, check=order.check, wait=order.wait)
 
@@ -86,6 +90,8 @@ def _packet_filter(plan: Plan, order: Order) -> Result:
 
 #: In the order in which they are applied.
 SECTIONS = (
+    # Before the ports are in their bridges.
+    Section("port_filter", _port_filter),
     Section("links", _links),
     Section("dnsmasq", _dnsmasq),
     # With the floating addresses: these are bound while rules lead them on.

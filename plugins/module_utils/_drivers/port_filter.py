@@ -22,15 +22,22 @@ LOCK_FILE = f"{naming.RUN_DIR}/port_filter.lock"
 
 Result = dict[str, t.Any]
 
+_UNABLE = (
+    "the kernel of this host does not filter bridged frames by nftables, which keeps guests from spoofing; "
+    "use one with nf_tables for bridges, or set nova_port_security to false for the host"
+)
+
 _TABLE = f"{nftables.FAMILY} {nftables.TABLE}"
 
 
 def apply(plan: object, *, check: bool, wait: int = 60) -> Result:
     """Make the filter equal to the section of the plan. InputError, or HostError with nothing changed."""
     want = port_filter.parse(plan)
-    nft = _find(want)
+    nft = programs.find("nft")
     if nft is None:
-        return {"changed": False, "actions": [], "diff": Difference({}, {}, "").diff()}
+        if want != port_filter.Plan() and not check:
+            programs.need("nft", "nftables")
+        return _without(want)
     difference = _look(nft, want)
     if difference.changed and not check:
         with lock.exclusive(LOCK_FILE, wait):
@@ -38,14 +45,20 @@ def apply(plan: object, *, check: bool, wait: int = 60) -> Result:
             difference = _look(nft, want)
             if difference.changed:
                 _load(nft, difference.script)
-    return {"changed": difference.changed, "actions": difference.actions(), "diff": difference.diff()}
+    return _result(difference)
 
 
-def _find(want: port_filter.Plan) -> str | None:
-    """nft; None where it is not there and nothing is asked of it, since then it has loaded nothing either."""
-    if want == port_filter.Plan():
-        return programs.find("nft")
-    return programs.need("nft", "nftables")
+def _without(want: port_filter.Plan) -> Result:
+    """What a run would do once nft is there; without it nothing has been loaded either."""
+    result = _result(nftables.compare(want, None, nftables.Listing([], {})))
+    if want != port_filter.Plan():
+        # A task before this one would have installed it.
+        result["warnings"] = ["nft is not installed on this host; a real run needs the package nftables"]
+    return result
+
+
+def _result(difference: Difference) -> Result:
+    return {"changed": difference.changed, "actions": difference.actions(), "diff": difference.diff(), "warnings": []}
 
 
 def _look(nft: str, want: port_filter.Plan) -> Difference:
@@ -58,7 +71,7 @@ def _look(nft: str, want: port_filter.Plan) -> Difference:
     done = programs.run_all(calls)
     model = nftables.Listing([], {})
     if "model" in calls:
-        model = _listing(done["model"], "this host cannot filter bridged frames by nftables")
+        model = _listing(done["model"], _UNABLE)
     if done["present"].status and "No such file or directory" in done["present"].said:
         present = None
     elif done["present"].status and want == port_filter.Plan():
