@@ -32,7 +32,16 @@ PURE_PARTS = {
 }
 WORLDLY_CALLS = {"__import__", "breakpoint", "eval", "exec", "input", "open", "print"}
 #: Modules that run on the hosts of a site; all others are the network controller's.
-OF_HOSTS = {"dnsmasq", "floating_addresses", "guard", "host_info", "leases_info", "links", "packet_filter"}
+OF_HOSTS = {
+    "dnsmasq",
+    "floating_addresses",
+    "guard",
+    "host_info",
+    "leases_info",
+    "links",
+    "packet_filter",
+    "port_filter",
+}
 
 
 def sources(folder: str) -> list[pathlib.Path]:

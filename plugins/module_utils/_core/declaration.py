@@ -42,6 +42,8 @@ class Host(t.NamedTuple):
     allow_move_addresses: tuple[str, ...] = ()
     #: Whether the taps of its guests are made beforehand.
     persistent_taps: bool = False
+    #: Whether its guests are kept from spoofing.
+    port_security: bool = True
 
 
 class DeclaredProject(t.NamedTuple):
@@ -253,6 +255,7 @@ def _hosts(hosts: dict[str, t.Any]) -> dict[str, Host]:
             own if source is None else source,
             tuple(naming.interface_name(each, path) for path, each in fields.items("nova_allow_move_addresses")),
             fields.boolean("nova_persistent_taps", False),
+            fields.boolean("nova_port_security", True),
         )
         fields.done()
     return read

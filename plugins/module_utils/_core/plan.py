@@ -120,16 +120,23 @@ def _host_plan(host: Host, site: _Site) -> Plan:
             "ports": [_port(host, guest) for guest in present],
             "sysctl": _sysctl(host, carried, served),
         },
-        "port_filter": {
-            "ports": [guest.filtered(_dhcp_server(host, guest.network, site)) for guest in present],
-            "uplinks": sorted(filter(None, (_interface(host, each) for each in served if each.multi_host))),
-        },
+        "port_filter": _port_filter(host, present, served, site),
         "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served]},
         "packet_filter": {
             **_packet_filter(host, [each for each in served if each.cidr is not None], site.settings),
             **_floating_ips(host, places),
         },
         **_floating_addresses(places, site.settings),
+    }
+
+
+def _port_filter(host: Host, present: list[Guest], served: list[Network], site: _Site) -> Plan:
+    """In multi_host each host is the DHCP server of its own guests alone, so DHCP does not pass its uplinks."""
+    if not host.port_security:
+        return {"ports": [], "uplinks": []}
+    return {
+        "ports": [guest.filtered(_dhcp_server(host, guest.network, site)) for guest in present],
+        "uplinks": sorted(filter(None, (_interface(host, each) for each in served if each.multi_host))),
     }
 
 

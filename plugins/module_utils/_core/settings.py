@@ -67,6 +67,7 @@ HOST_OPTIONS = (
     "nova_flat_interface",
     "nova_my_ip",
     "nova_persistent_taps",
+    "nova_port_security",
     "nova_public_interface",
     "nova_routing_source_ip",
     "nova_vlan_interface",

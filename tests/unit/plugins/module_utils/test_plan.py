@@ -497,3 +497,12 @@ def test_the_interface_of_a_range_has_to_be_there_or_planned() -> None:
     report["links"].append({"name": "eth5", "index": 3, "addresses": []})
     declared["floating_ranges"][0]["interface"] = "eth5"
     preflight.check(plans(declared), {"net1": report})
+
+
+def test_a_host_without_port_security_filters_nothing() -> None:
+    declared = multi_host(instances=two())
+    declared["hosts"]["compute2"]["nova_port_security"] = False
+    made = plans(declared)
+    assert [port["mac"] for port in made["compute1"]["port_filter"]["ports"]]
+    assert made["compute1"]["port_filter"]["uplinks"]
+    assert made["compute2"]["port_filter"] == {"ports": [], "uplinks": []}
