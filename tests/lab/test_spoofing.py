@@ -191,6 +191,7 @@ def test_a_guest_serves_no_dhcp(deployed: Deployed) -> None:
             assert web3.dhcp(tries=2) == {}
         finally:
             host.run(["pkill", "-CONT", "-f", "tenantnet.dnsmasq.br100"])
+        assert web3.dhcp()["ip"] == plain(deployed, "web3")
     finally:
         web1.run(["sh", "-c", "kill $(cat /run/rogue.pid)"])
 
