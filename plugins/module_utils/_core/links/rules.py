@@ -14,11 +14,13 @@ import typing as t
 from .mark import PortMark, render_port_mark
 from .plan import Port
 
+# A tap of ours is plugged by the run that made it, with a mark that says more than that of the rules.
 # A container's or VM's manager renames a device, or moves it here from another namespace: both are events too.
 _HEAD = """\
 # Made by tenantnet.nova from the plan of this host: a port of an instance joins its bridge as soon as it appears.
 SUBSYSTEM!="net", GOTO="tenantnet_end"
 ACTION!="add|move", GOTO="tenantnet_end"
+ATTR{ifalias}=="tenantnet.nova tap=*", GOTO="tenantnet_end"
 """
 
 # libvirt and LXC plug a device themselves right after making it, and give up where it is plugged already.
