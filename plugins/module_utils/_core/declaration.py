@@ -44,6 +44,8 @@ class Host(t.NamedTuple):
     persistent_taps: bool = False
     #: Whether its guests are kept from spoofing.
     port_security: bool = True
+    #: Whether it makes the bridges of flat networks too, which are the operator's else.
+    make_flat_bridge: bool = False
 
 
 class DeclaredProject(t.NamedTuple):
@@ -256,6 +258,7 @@ def _hosts(hosts: dict[str, t.Any]) -> dict[str, Host]:
             tuple(naming.interface_name(each, path) for path, each in fields.items("nova_allow_move_addresses")),
             fields.boolean("nova_persistent_taps", False),
             fields.boolean("nova_port_security", True),
+            fields.boolean("nova_make_flat_bridge", False),
         )
         fields.done()
     return read

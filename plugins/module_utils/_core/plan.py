@@ -226,11 +226,13 @@ def _vlan_link(host: Host, network: Network) -> str:
 
 
 def _bridges(host: Host, carried: list[Network], served: list[Network], site: _Site) -> list[Plan]:
-    bridges = []
+    bridges: list[Plan] = []
     taken: dict[str, str] = {}
     for network in carried:
-        if network.manager == "flat":
+        if network.manager == "flat" and not host.make_flat_bridge:
             continue  # the operator's own
+        if network.manager == "flat" and any(bridge["name"] == network.bridge for bridge in bridges):
+            continue  # flat networks may share one
         interface = _interface(host, network)
         if interface is not None:
             if interface in taken:

@@ -65,6 +65,7 @@ HOST_OPTIONS = (
     "nova_allow_move_addresses",
     "nova_bridge_interfaces",
     "nova_flat_interface",
+    "nova_make_flat_bridge",
     "nova_my_ip",
     "nova_persistent_taps",
     "nova_port_security",

@@ -506,3 +506,18 @@ def test_a_host_without_port_security_filters_nothing() -> None:
     assert [port["mac"] for port in made["compute1"]["port_filter"]["ports"]]
     assert made["compute1"]["port_filter"]["uplinks"]
     assert made["compute2"]["port_filter"] == {"ports": [], "uplinks": []}
+
+
+def test_the_bridge_of_flat_networks_is_made_where_that_is_asked_for() -> None:
+    networks = [
+        {"label": "blue", "manager": "flat", "fixed_range": "10.0.0.0/24", "bridge": "br-ops", "mtu": 1400},
+        {"label": "red", "manager": "flat", "fixed_range": "10.1.0.0/24", "bridge": "br-ops"},
+    ]
+    guests = [instance("a", network="blue"), instance("b", network="red"), instance("c", "compute2", network="red")]
+    declared = site(networks=networks, instances=guests)
+    declared["hosts"]["compute1"]["nova_make_flat_bridge"] = True
+    made = plans(declared)
+    (bridge,) = made["compute1"]["links"]["bridges"]
+    assert (bridge["name"], bridge["interfaces"], bridge["addresses"], bridge["mtu"]) == ("br-ops", ["eth1"], [], 1400)
+    assert made["compute2"]["links"]["bridges"] == []
+    assert made["compute1"]["dnsmasq"]["instances"] == []
