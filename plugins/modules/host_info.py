@@ -23,12 +23,20 @@ options:
       - The address by which the controller reaches the host, beside what the connection itself tells.
       - A host name is left aside, since the controller alone knows what it stands for.
     type: str
+  packages:
+    description:
+      - Packages of the distribution of which it is told whether they are installed, so that what installs them need
+        not ask.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
 - name: Read the links of the host
   tenantnet.nova.host_info:
     connection_address: "{{ ansible_host | default(omit) }}"
+    packages: [python3-pyroute2, dnsmasq-base]
   register: host_info_result
 """
 
@@ -39,10 +47,17 @@ links:
     - C(carried) says which interfaces carry the default route or the connection.
     - C(reached_by) lists the addresses by which the host is reached.
     - C(keepers) says who looks after the addresses of those in C(carried), such as a DHCP client.
+    - C(renamed) has the present names of interfaces that the last applied plan calls otherwise.
     - C(route_sources) pairs interfaces with addresses that routes name as their source.
   returned: success
   type: dict
   sample: {links: [{name: eth0, mtu: 1500}], carried: {eth0: the default route via 192.0.2.1}, reached_by: [192.0.2.11]}
+installed:
+  description: Those of O(packages) that dpkg has installed. None where there is no dpkg, which says nothing of them.
+  returned: success
+  type: list
+  elements: str
+  sample: [python3-pyroute2]
 """
 
 import dataclasses
@@ -51,21 +66,31 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links, preflight
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import keepers, netlink
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import keepers, names, netlink, packages
 
 
-def look(connection_address: str | None) -> dict[str, t.Any]:
+def look(connection_address: str | None, asked: list[str]) -> dict[str, t.Any]:
     if connection_address is not None:
         connection_address = links.parse_connection(connection_address, "connection_address")
     state = netlink.read()
     duties = netlink.read_duties(state, connection_address)
     duties = dataclasses.replace(duties, keepers=keepers.read(state, duties.carried))
-    return {"changed": False, "links": preflight.report(state, duties)}
+    return {
+        "changed": False,
+        "links": preflight.report(state, duties, names.of_host(state.links)),
+        "installed": packages.installed(asked),
+    }
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"connection_address": {"type": "str"}}, supports_check_mode=True)
-    _front.run(module, lambda: look(module.params["connection_address"]))
+    module = AnsibleModule(
+        argument_spec={
+            "connection_address": {"type": "str"},
+            "packages": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    _front.run(module, lambda: look(module.params["connection_address"], module.params["packages"]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 import a_router
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import origin, packet_filter
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -25,10 +25,12 @@ def _check(result: int) -> None:
 
 
 @pytest.fixture
-def netns():
+def netns(tmp_path, monkeypatch):
     """Move this process into a fresh network namespace for the length of the test."""
     if os.geteuid():
         pytest.skip("needs root to make a network namespace")
+    # What links notes of a host before its first change is not to be this machine's.
+    monkeypatch.setattr(origin, "FILE", str(tmp_path / "origin.json"))
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     _check(_libc.unshare(CLONE_NEWNET))
     try:

@@ -80,7 +80,7 @@ def test_a_reviewer_and_an_operator_run_the_playbooks_by_name(installed: Install
     assert not site.store.exists()
 
     done = run(site, "site", "-vv")
-    assert done.recap["node1"]["changed"] == 3
+    assert done.recap["node1"]["changed"] == 4
     # At this verbosity Ansible says where it read each task.
     assert f"task path: {installed.folder}/ansible_collections/tenantnet/nova/roles/bridging_node/" in done.stdout
     assert f"task path: {CHECKOUT}" not in done.stdout

@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 import pytest
 from lab.cgroup import root as cgroup_root
 from lab.guest import Guest
 from lab.host import Host
+from lab.playbook import CHECKOUT
 from lab.topology import parse
-from nova_site import Site, wait_for
+from nova_site import Site, snapshot, wait_for
 
 CALLS = "/run/systemctl-calls"
 # Found before the real one by whoever looks systemctl up in PATH; the host's own boot does not use it.
@@ -24,12 +26,65 @@ exec /usr/bin/systemctl "$@"
 UNITS = "/etc/systemd/system"
 
 
+# What stands for the hypervisor: its unit notes what guests would find that it starts.
+GUESTS = """\
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c '{ ip -br -4 addr; iptables-save; cat /proc/sys/net/ipv4/ip_forward; } >/run/guests-found'
+[Install]
+WantedBy=multi-user.target
+"""
+
+
 class Served(t.NamedTuple):
     site: Site
     host: Host
     guests: dict[str, Guest]
     #: What the first run asked of systemctl.
     calls: list[str]
+    #: What the host was before the first run.
+    before: dict[str, str]
+
+
+# As the host's power fails once systemd was told to disable a unit.
+KILLING = """#!/bin/sh
+/usr/bin/systemctl "$@"
+[ "$1" != disable ] || { touch /run/killed; kill -9 $PPID; }
+"""
+CLEAN = CHECKOUT / "playbooks" / "clean.yml"
+
+EVERYTHING = {
+    "links": "ip -d -br link | sed 's/@if[0-9]*//; s/  */ /g'; ip -d -o link | grep -o 'alias.*'",
+    "addresses": "ip -br addr | sed 's/@if[0-9]*//; s/  */ /g'",
+    "routes": "ip route show table all; ip -6 route show table all; ip rule; ip -6 rule",
+    # The kernel's own chains stay where once a rule was, empty.
+    "rules": "for save in iptables-save ip6tables-save; do $save | grep -e '^:.* -' -e '^-'; done; ipset list -name",
+    # Those of links that are there, and without what counts or times itself.
+    "sysctl": "sysctl -a 2>/dev/null | grep '^net' | grep -v -e nf_conntrack_count -e random -e _key -e _secret",
+    "files": "find /etc /var/lib /usr/lib/systemd /usr/local /root ! -path '*/journal/*' ! -path '/var/lib/systemd/*'"
+    " ! -path '/etc/systemd/system/libvirtd.service' ! -path '*/multi-user.target.wants/libvirtd.service'"
+    " ! -name systemctl ! -name multi-user.target.wants -printf '%p %l %m %u\\n' 2>/dev/null | sort",
+    "running": "find /run -maxdepth 1 -name 'tenantnet*'",
+    "processes": "ps -eo args | grep -e dnsmasq -e tenantnet | grep -v grep",
+    "units": "/usr/bin/systemctl list-unit-files --no-legend 'tenantnet*';"
+    " /usr/bin/systemctl list-units --all --no-legend 'tenantnet*'",
+}
+
+
+def everything(host: Host) -> dict[str, str]:
+    """What a host is, kind by kind."""
+    # The kernel looks for duplicates of a new address for a second or two, and adds its route then.
+    wait_for(lambda: not host.run(["ip", "-6", "addr", "show", "tentative"]).stdout)
+    return {kind: host.run(["sh", "-c", command], check=False).stdout for kind, command in EVERYTHING.items()}
+
+
+def differing(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """The lines that only one of the two has."""
+    return [
+        f"{kind}: {line}"
+        for kind in before
+        for line in sorted(set(before[kind].splitlines()) ^ set(after[kind].splitlines()))
+    ]
 
 
 def unit(name: str) -> str:
@@ -64,8 +119,11 @@ def served(lab_factory, tmp_path_factory) -> Served:
     host = site.lab.host("node1")
     host.write("/usr/local/sbin/systemctl", NOTING)
     host.run(["chmod", "0755", "/usr/local/sbin/systemctl"])
+    # The lab's hosts have these, empty; no other host has before its first run.
+    host.run(["rmdir", "/etc/tenantnet", "/var/lib/tenantnet"])
+    before = everything(host)
     site.run()
-    return Served(site, host, site.boot_guests(site.plans()), calls_of(host))
+    return Served(site, host, site.boot_guests(site.plans()), calls_of(host), before)
 
 
 def test_each_network_has_a_unit_that_runs_and_starts_at_boot(served: Served) -> None:
@@ -96,7 +154,8 @@ def test_a_new_reservation_is_read_by_the_process_that_runs(served: Served) -> N
     before = status(host, "br100")
     declared = site.variables["nova_instances"]
     site.change(nova_instances=[*declared, {"name": "web2", "project": "acme", "host": "node1"}])
-    assert site.run().recap["node1"]["changed"] == 1
+    # The port's rule, the reservation, and the plan that is kept for the next boot.
+    assert site.run().recap["node1"]["changed"] == 3
     assert calls_of(host) == []
     assert status(host, "br100") == before
     [web2] = [row for row in site.plans()["node1"]["instances"] if row["name"] == "web2"]
@@ -133,8 +192,37 @@ def test_systemd_brings_a_killed_dnsmasq_back(served: Served) -> None:
     assert site.run().changed == 0
 
 
+def test_after_power_loss_the_host_is_back_before_its_guests_start(served: Served) -> None:
+    """With the network controller doing nothing. The kernel's part of the host is new, the disk is what it was."""
+    site, host = served.site, served.host
+    host.write(f"{UNITS}/libvirtd.service", GUESTS)
+    host.run(["/usr/bin/systemctl", "enable", "libvirtd.service"])
+    before = snapshot(site.lab, "node1")
+    plans = site.plans()
+    host.kill()
+    host.boot()
+
+    found = host.read("/run/guests-found")
+    assert re.search(r"^br100 +\S+ +10\.0\.0\.1/24", found, re.MULTILINE), found
+    assert "-A nova-network-snat" in found
+    assert found.splitlines()[-1] == "1"
+    journal = host.run(["journalctl", "--unit=tenantnet.service", "--output=cat", "--no-pager"]).stdout
+    assert "The networks of this host are as last applied" in journal
+    assert host.run(["/usr/bin/systemctl", "is-active", "tenantnet.service"]).stdout.strip() == "active"
+    served.guests.clear()
+    served.guests.update(site.boot_guests(plans))
+    assert served.guests["web1"].dhcp()["hostname"] == "web1"
+    assert served.guests["web1"].ping("198.51.100.1")
+    after = snapshot(site.lab, "node1")
+    assert {key: after[key] for key in after if key != "links"} == {
+        key: before[key] for key in before if key != "links"
+    }
+    calls_of(host)
+    assert site.run().changed == 0
+    assert calls_of(host) == []
+
+
 def test_a_removed_network_takes_its_unit_along(served: Served) -> None:
-    """The last test of the host: one network goes, then the other."""
     site, host = served.site, served.host
     kept = status(host, "br100")
     site.change(
@@ -148,10 +236,34 @@ def test_a_removed_network_takes_its_unit_along(served: Served) -> None:
     assert host.run(["ls", "/etc/tenantnet/dnsmasq"]).stdout.split() == ["br100"]
     assert status(host, "br100") == kept
 
-    site.change(nova_networks=[], nova_instances=[])
-    site.run()
-    assert unit_files(host) == []
-    assert status(host, "br100")["LoadState"] == "not-found"
-    assert host.run(["pgrep", "dnsmasq"], check=False).stdout == ""
-    assert host.run(["/usr/bin/systemctl", "list-units", "--all", "--no-legend", "tenantnet-*.service"]).stdout == ""
-    assert site.run().changed == 0
+
+def test_a_cleaned_host_is_what_it_was_before_the_first_run(served: Served) -> None:
+    """The last test of the host."""
+    site, host = served.site, served.host
+    lab = site.lab
+    words = [CLEAN, "-e", "clean_hosts=node1"]
+    carrying = everything(host)
+    refused = lab.playbook(*words, check=False)
+    assert "guests still run on this host" in refused.stdout and "web1" in refused.stdout
+    assert everything(host) == carrying
+    for guest in served.guests.values():
+        guest.remove()
+    assert wait_for(lambda: not host.run(["pgrep", "-f", "guest.sh hold"], check=False).stdout)
+    # A bridge without ports is seen to be down some time later.
+    assert wait_for(lambda: " UP " not in host.run(["ip", "-br", "link", "show", "type", "bridge"]).stdout)
+    carrying = everything(host)
+    checked = lab.playbook(*words, "--check")
+    assert everything(host) == carrying
+
+    # Killed midway, as it has begun to remove files, it can be done again.
+    host.write("/usr/local/sbin/systemctl", KILLING)
+    killed = lab.playbook(*words, check=False)
+    assert killed.returncode
+    assert host.run(["ls", "/run/killed"], check=False).returncode == 0
+    host.run(["rm", "/usr/local/sbin/systemctl", "/run/killed"])
+    done = lab.playbook(*words)
+    assert checked.recap["node1"]["changed"] == done.recap["node1"]["changed"] == 1
+    left = everything(host)
+    assert differing(served.before, left) == []
+    assert lab.playbook(*words).changed == 0
+    assert everything(host) == left

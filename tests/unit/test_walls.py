@@ -37,6 +37,7 @@ OF_HOSTS = {
     "floating_addresses",
     "guard",
     "host_info",
+    "host_plan",
     "leases_info",
     "links",
     "packet_filter",

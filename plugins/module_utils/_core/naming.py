@@ -23,6 +23,9 @@ CONF_DIR = "/etc/tenantnet"
 STATE_DIR = "/var/lib/tenantnet"
 RUN_DIR = "/run/tenantnet"
 
+#: The systemd unit that brings the networks back at boot; those of processes wait for it.
+UNIT = "tenantnet.service"
+
 #: nova's wrapped chains are named after the program that owned them; ours keep its name.
 CHAIN_PREFIX = "nova-network"
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from . import links
+from . import links, renamed
 from .errors import HostError, InputError
 
 Report = dict[str, t.Any]
 
 
-def report(state: links.State, duties: links.Duties) -> Report:
-    """What a host says of itself, as values that travel as JSON."""
+def report(state: links.State, duties: links.Duties, names: t.Mapping[str, str] | None = None) -> Report:
+    """What a host says of itself, as values that travel as JSON; `names` of interfaces by those of the last plan."""
     return {
+        "renamed": dict(names or {}),
         "links": [dataclasses.asdict(link) for link in state.links.values()],
         "carried": dict(duties.carried),
         "reached_by": sorted(duties.reached_by),
@@ -41,6 +42,7 @@ def check(plans: t.Mapping[str, t.Any], reports: t.Mapping[str, Report]) -> None
 
 def _problems(plan: t.Any, said: Report) -> list[str]:
     state, duties = _read(said)
+    plan = renamed.replace(plan, {**said.get("renamed", {}), **renamed.find(renamed.named(plan), state.links, {})})
     problems = []
     public = plan["packet_filter"]["public_interface"]
     made = {link["name"] for kind in ("bridges", "vlans") for link in plan["links"].get(kind, ())}

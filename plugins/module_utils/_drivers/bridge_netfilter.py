@@ -16,7 +16,7 @@ import os
 import typing as t
 
 from .._core.links.operations import SetSysctl
-from . import programs
+from . import origin, programs
 from .netlink import sysctl
 
 MODULE = "br_netfilter"
@@ -57,6 +57,8 @@ def put_on(check: bool) -> Result:
         value = found[key]
         if value is None or value == "1":
             continue
+        if not check:
+            origin.note_settings({key: value})
         refused = None if check else sysctl.write(SetSysctl(key, "1", value))
         if refused is None:
             result.actions.append(f"set {key} to 1, so that security groups hold within a bridge")

@@ -40,15 +40,15 @@ def names_in(folder: str) -> list[str]:
         raise HostError(f"cannot list {folder}: {error}") from error
 
 
-def write(path: str, text: str, mode: int = 0o644) -> None:
+def write(path: str, content: str | bytes, mode: int = 0o644) -> None:
     """Replace the file in one step: a reader sees the old text or the new one, a killed writer leaves the old."""
     folder = os.path.dirname(path)
     temporary = None
     try:
         os.makedirs(folder, mode=0o755, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(text)
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(content.encode("utf-8") if isinstance(content, str) else content)
             handle.flush()
             os.fchmod(handle.fileno(), mode)
             os.fsync(handle.fileno())

@@ -44,6 +44,13 @@ class Outcome(t.NamedTuple):
         return [action for result in self.results.values() for action in result["actions"]]
 
     @property
+    def diff(self) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = []
+        for result in self.results.values():
+            found += result["diff"] if isinstance(result["diff"], list) else [result["diff"]]
+        return [each for each in found if each["before"] != each["after"]]
+
+    @property
     def warnings(self) -> list[str]:
         return [warning for result in self.results.values() for warning in result.get("warnings", ())]
 
@@ -54,6 +61,8 @@ class Order(t.NamedTuple):
     check: bool = False
     wait: int = WAIT
     connection_address: str | None = None
+    #: Under systemd processes are started by their units, which wait for the unit that applies the plan.
+    boot: bool = False
 
 
 class Section(t.NamedTuple):
@@ -61,6 +70,8 @@ class Section(t.NamedTuple):
 
     key: str
     apply: t.Callable[[Plan, Order], Result]
+    #: Of a host that carries nothing.
+    empty: t.Mapping[str, t.Any]
 
 
 def _port_filter(plan: Plan, order: Order) -> Result:
@@ -72,7 +83,7 @@ def _links(plan: Plan, order: Order) -> Result:
 
 
 def _dnsmasq(plan: Plan, order: Order) -> Result:
-    result, failed = dnsmasq.run(plan["dnsmasq"], order.check, lock_wait=order.wait)
+    result, failed = dnsmasq.run(plan["dnsmasq"], order.check, lock_wait=order.wait, boot=order.boot)
     if failed:
         raise HostError(failed)
     return result
@@ -84,30 +95,39 @@ def _packet_filter(plan: Plan, order: Order) -> Result:
         raise InputError(f"backend: {name!r} is none of {', '.join(routing.BACKENDS)}")
     floating = plan.get("floating_addresses", {"addresses": []})
     return routing.apply(
-        routing.BACKENDS[name], plan["packet_filter"], floating, check=order.check, diff=False, wait=order.wait
+        routing.BACKENDS[name], plan["packet_filter"], floating, check=order.check, diff=True, wait=order.wait
     )
 
 
 #: In the order in which they are applied.
 SECTIONS = (
     # Before the ports are in their bridges.
-    Section("port_filter", _port_filter),
-    Section("links", _links),
-    Section("dnsmasq", _dnsmasq),
+    Section("port_filter", _port_filter, {"ports": []}),
+    Section("links", _links, {"bridges": [], "vlans": [], "sysctl": {}}),
+    Section("dnsmasq", _dnsmasq, {"instances": []}),
     # With the floating addresses: these are bound while rules lead them on.
-    Section("packet_filter", _packet_filter),
+    Section("packet_filter", _packet_filter, {"networks": []}),
 )
 
 
-def apply(plan: Plan, *, check: bool = False, wait: int = WAIT, connection_address: str | None = None) -> Outcome:
+def apply(
+    plan: Plan,
+    *,
+    check: bool = False,
+    wait: int = WAIT,
+    connection_address: str | None = None,
+    boot: bool = False,
+    backwards: bool = False,
+) -> Outcome:
     """Make this host equal to the plan, whose key `backend` (absent: iptables) says what holds the rules.
 
     A section that fails is told of, and the others are applied all the same. InputError for a plan that is none.
+    With `backwards` the last section comes first, as is right for taking away.
     """
     _check(plan, "the plan")
-    order = Order(check, wait, connection_address)
+    order = Order(check, wait, connection_address, boot)
     outcome = Outcome({}, {})
-    for section in SECTIONS:
+    for section in reversed(SECTIONS) if backwards else SECTIONS:
         if section.key in plan:
             try:
                 outcome.results[section.key] = section.apply(plan, order)

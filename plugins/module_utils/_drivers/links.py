@@ -15,7 +15,7 @@ import typing as t
 from .._core import guard as core
 from .._core import links, naming
 from .._core.errors import NovaError
-from . import foreign_rules, guard, guarded, keepers, lock, netlink, networkd, probe
+from . import foreign_rules, guard, guarded, keepers, lock, names, netlink, networkd, origin, probe
 
 LOCK_FILE = f"{naming.RUN_DIR}/links.lock"
 
@@ -38,6 +38,7 @@ def apply(
     Returns `changed`, `actions`, `diff` and `warnings`, and `guard` where a change waits so. InputError, HostError,
     or its kind LibraryMissing, with nothing changed or all put back.
     """
+    plan, warnings = names.present(plan)
     want = links.parse(plan)
     if guard_timeout is not None:
         guard_timeout = core.parse_timeout(guard_timeout, "guard_timeout")
@@ -46,7 +47,7 @@ def apply(
     have, difference = look(want, connection_address)
     actions = difference.actions()
     apart = networkd.look(want)
-    warnings = foreign_rules.at_bridges(bridge.name for bridge in want.bridges if not bridge.addresses)
+    warnings += foreign_rules.at_bridges(bridge.name for bridge in want.bridges if not bridge.addresses)
     warnings += _doubles(want, have) if difference.changed else []
     armed = None
     if difference.changed or apart:
@@ -118,6 +119,7 @@ def _execute(
     if guard_timeout is not None and difference.changed:
         guard.refuse_if_armed()
         armed = _arm(guard_timeout, difference, have, connection_address, library, apart)
+    origin.note(difference)
     try:
         netlink.apply(difference, have, library)
     except netlink.PutBack:

@@ -13,7 +13,7 @@ import functools
 import typing as t
 
 from .._core import packet_filter
-from . import bridge_netfilter, floating_addresses, foreign_rules
+from . import bridge_netfilter, floating_addresses, foreign_rules, names
 from . import packet_filter as driver
 
 Result = dict[str, t.Any]
@@ -31,6 +31,7 @@ def apply(
 
     `filter_by` is the back end of the packet filter. Among the warnings is what other programs' rules keep guests from.
     """
+    (plan, floating), told = _present(plan, floating)
     result = _apply(filter_by, plan, floating, check=check, diff=diff, wait=wait)
     rules = t.cast(t.Mapping[str, t.Any], plan)
     if rules.get("instances"):
@@ -40,7 +41,15 @@ def apply(
         result["actions"] += bridged.actions
         result["warnings"] += bridged.warnings
     result["warnings"] += foreign_rules.at_gateway(rules, in_iptables=filter_by is BACKENDS["iptables"])
+    result["warnings"] += [text for text in told if text not in result["warnings"]]
     return result
+
+
+def _present(plan: object, floating: object) -> tuple[tuple[object, object], list[str]]:
+    """Both sections with the names that their interfaces have now."""
+    plan, of_plan = names.present(plan)
+    floating, of_floating = names.present(floating)
+    return (plan, floating), list(dict.fromkeys(of_plan + of_floating))
 
 
 def _apply(

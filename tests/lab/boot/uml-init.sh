@@ -26,4 +26,13 @@ mkdir -p /lib/modules
 busybox modprobe -a 8021q bridge br_netfilter veth tun iptable_nat iptable_filter ebtables
 
 ip -batch - <"$here/network"
-exec /usr/bin/python3 -u "$here/agent.py" "$here/python"
+agent="/usr/bin/python3 -u $here/agent.py $here/python"
+if [ -e /etc/novalab-systemd ]; then
+  "$here/systemd-prepare.sh"
+  printf '%s\n' "[Service]" "ExecStart=$agent" >/etc/systemd/system/novalab-agent.service
+  ln -sf ../novalab-agent.service /etc/systemd/system/multi-user.target.wants/
+  mount -t cgroup2 cgroup2 /sys/fs/cgroup
+  export container=novalab
+  exec /lib/systemd/systemd --system
+fi
+exec $agent

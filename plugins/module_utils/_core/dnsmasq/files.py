@@ -234,7 +234,7 @@ def render_unit(paths: Paths, dnsmasq: str) -> str:
             "# Written by tenantnet.nova; changes by hand do not last.",
             "[Unit]",
             "Description=DHCP and DNS of the network on %i",
-            "After=network.target",
+            f"After=network.target {naming.UNIT}",
             "StartLimitIntervalSec=0",
             "",
             "[Service]",

@@ -10,6 +10,7 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 
 from .ways import Way
 
@@ -61,6 +62,10 @@ class Link:
     up: bool = True
     mtu: int = 1500
     mac: str = ""
+    #: The one that its maker gave it; empty where the kernel does not tell.
+    permanent_mac: str = ""
+    #: Further names by which it can be asked for.
+    alternatives: t.Sequence[str] = ()
     master: str | None = None
     alias: str = ""
     stp: bool = False

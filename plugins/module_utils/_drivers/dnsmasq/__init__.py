@@ -37,15 +37,17 @@ def run(
     paths: core.Paths | None = None,
     lock_wait: float = LOCK_WAIT,
     step: Step = lambda name: None,
+    boot: bool = False,
 ) -> tuple[dict[str, t.Any], str | None]:
     """Bring the host to its plan. What was done (in check mode: would be), and what failed, as one message or None.
 
-    `step` is told of each thing that was done, right after it.
+    `step` is told of each thing that was done, right after it. With `boot` this runs in the unit that the units of the
+    instances wait for, so these are started and not waited for.
     """
     instances = core.parse(plan)
     paths = paths or core.Paths.under()
     with contextlib.nullcontext() if check_mode else lock.exclusive(paths.lock, lock_wait):
-        host = service.of_host(paths)
+        host = service.of_host(paths, boot)
         work = compare(instances, paths, host)
         check(work, paths, check_mode)
         diff = file_diff(work, paths, host)

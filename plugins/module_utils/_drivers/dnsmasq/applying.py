@@ -163,7 +163,7 @@ class Apply:
     def _finish(self) -> None:
         """Take away the marks of what runs; one that ended right after its start or reload keeps its own."""
         for change in self._todo(core.RELOAD, core.START, core.RESTART):
-            if service.pid_of(self.paths, change.name) is None:
+            if not self.host.starts_later and service.pid_of(self.paths, change.name) is None:
                 self._fail({change.name: "its process ended right after it was started or reloaded"})
                 continue
             with self._noting(change.name):

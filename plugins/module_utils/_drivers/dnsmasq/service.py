@@ -96,6 +96,8 @@ class Direct:
 
     #: Instances that are restarted together: each of them is away while the others of its group start.
     at_once = 16
+    #: Whether what was started may not run yet.
+    starts_later = False
 
     def __init__(self, paths: core.Paths) -> None:
         self.paths = paths
@@ -205,6 +207,22 @@ class Systemd(Direct):
         return done.said
 
 
-def of_host(paths: core.Paths) -> Direct:
+class SystemdAtBoot(Systemd):
+    """The same while the unit runs that all instances wait for: waiting for them would be waiting for oneself."""
+
+    starts_later = True
+
+    def start(self, names: t.Sequence[str]) -> dict[str, str]:
+        # Those that start at boot are on their way; asking for them once more does no harm.
+        self._each(names, "start", "--no-block")
+        return {}
+
+    def stop(self, names: t.Sequence[str]) -> dict[str, str]:
+        return stop_processes(self.paths, names)
+
+
+def of_host(paths: core.Paths, boot: bool = False) -> Direct:
     """What runs the processes of this host."""
-    return Systemd(paths) if os.path.isdir(paths.systemd) else Direct(paths)
+    if not os.path.isdir(paths.systemd):
+        return Direct(paths)
+    return SystemdAtBoot(paths) if boot else Systemd(paths)

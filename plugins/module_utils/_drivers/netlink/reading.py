@@ -24,6 +24,9 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 1
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 18, 20, 29, 37
 _IFLA_CARRIER, _IFLA_BRPORT_MODE = 33, 4
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+_IFLA_PERM_ADDRESS, _IFLA_ALT_IFNAME = 54, 53
+#: With its flag of being nested: it is younger than the rule that attributes have no such flag.
+_IFLA_PROP_LIST = 0x8000 | 52
 _IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE, _IFLA_BR_ROOT_ID, _IFLA_BR_BRIDGE_ID = 1, 5, 10, 11
 _IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL, _ETH_P_8021Q = 1, 5, b"\x81\x00"
 #: Kinds of links that the kernel takes away with the link below them.
@@ -78,6 +81,10 @@ def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int, int]:
     )
     if _IFLA_ADDRESS in at:
         link.mac = value(buffer, at[_IFLA_ADDRESS]).hex(":")
+    if _IFLA_PERM_ADDRESS in at:
+        link.permanent_mac = value(buffer, at[_IFLA_PERM_ADDRESS]).hex(":")
+    if _IFLA_PROP_LIST in at:
+        link.alternatives = tuple(_alternatives(buffer, at[_IFLA_PROP_LIST]))
     if _IFLA_IFALIAS in at:
         link.alias = string(buffer, at[_IFLA_IFALIAS])
     if _IFLA_LINKINFO in at:
@@ -100,6 +107,17 @@ def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int, int]:
     if link.kind in _STANDING and _IFLA_LINK in at and _IFLA_LINK_NETNSID not in at:
         parent = u32(buffer, at[_IFLA_LINK])
     return link, u32(buffer, at[_IFLA_MASTER]) if _IFLA_MASTER in at else 0, parent
+
+
+def _alternatives(buffer: bytes, position: int) -> t.Iterator[str]:
+    """A list of attributes of one kind, which a mapping would lose."""
+    end = position + HALF.unpack_from(buffer, position)[0]
+    position += 4
+    while position < end:
+        length, kind = HALF.unpack_from(buffer, position)[0], HALF.unpack_from(buffer, position + 2)[0]
+        if kind == _IFLA_ALT_IFNAME:
+            yield string(buffer, position)
+        position += (length + 3) & -4
 
 
 def _bridge_settings(link: Link, buffer: bytes, position: int) -> None:

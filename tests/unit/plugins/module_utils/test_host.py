@@ -89,7 +89,9 @@ def test_a_section_that_fails_leaves_the_others_to_be_applied(monkeypatch):
         return {"changed": True, "actions": [f"make {plan['b']}, {order.check}"], "warnings": ["slow"]}
 
     monkeypatch.setattr(
-        host, "SECTIONS", (host.Section("a", fails), host.Section("b", works), host.Section("c", fails))
+        host,
+        "SECTIONS",
+        tuple(host.Section(key, does, {}) for key, does in {"a": fails, "b": works, "c": fails}.items()),
     )
     outcome = host.apply({"a": "eth1", "b": "rules"}, check=True)
     assert outcome.failures == {"a": "no eth1"}
