@@ -16,7 +16,7 @@ from .._core import naming, port_filter
 from .._core.errors import HostError, first_line
 from .._core.port_filter import nftables
 from .._core.port_filter.difference import Difference
-from . import lock, programs
+from . import lock, names, programs
 
 LOCK_FILE = f"{naming.RUN_DIR}/port_filter.lock"
 
@@ -32,7 +32,13 @@ _TABLE = f"{nftables.FAMILY} {nftables.TABLE}"
 
 def apply(plan: object, *, check: bool, wait: int = 60) -> Result:
     """Make the filter equal to the section of the plan. InputError, or HostError with nothing changed."""
-    want = port_filter.parse(plan)
+    plan, told = names.present(plan)
+    result = _apply(port_filter.parse(plan), check, wait)
+    result["warnings"] += told
+    return result
+
+
+def _apply(want: port_filter.Plan, check: bool, wait: int) -> Result:
     nft = programs.find("nft")
     if nft is None:
         if want != port_filter.Plan() and not check:

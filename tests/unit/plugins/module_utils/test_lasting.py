@@ -23,6 +23,7 @@ PLAN = {
         "sysctl": {"net.ipv4.ip_forward": "1", "net.ipv6.conf.eth3.accept_ra": "0"},
     },
     "dnsmasq": {"instances": [{"name": "br7", "interface": "br7"}]},
+    "port_filter": {"ports": [], "uplinks": ["eth3"]},
     "packet_filter": {
         "public_interface": "eth2",
         "networks": [],
@@ -115,7 +116,8 @@ def test_two_that_it_could_be_end_in_one_message():
 def test_the_controller_checks_a_plan_in_the_hosts_present_words():
     plan = {
         "links": {"bridges": [{"name": "br100", "interfaces": ["eth1"]}]},
-        "packet_filter": {"public_interface": "eth2", "networks": []},
+        "port_filter": {"ports": [], "uplinks": ["eth3"]},
+    "packet_filter": {"public_interface": "eth2", "networks": []},
     }
     state = links.State(host(card("ens5", MAC), card("ens6", OTHER, alternatives=("eth2",))))
 
