@@ -117,7 +117,7 @@ def test_the_controller_checks_a_plan_in_the_hosts_present_words():
     plan = {
         "links": {"bridges": [{"name": "br100", "interfaces": ["eth1"]}]},
         "port_filter": {"ports": [], "uplinks": ["eth3"]},
-    "packet_filter": {"public_interface": "eth2", "networks": []},
+        "packet_filter": {"public_interface": "eth2", "networks": []},
     }
     state = links.State(host(card("ens5", MAC), card("ens6", OTHER, alternatives=("eth2",))))
 
