@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import addressing, fixed_ips, floating_ips, instances, network, projects, security_groups
+from . import addressing, fixed_ips, floating_ips, instances, network, projects, security_groups, security_rules
 from .declaration import Declaration, Host
 from .errors import InputError
 from .instance_request import ANY, InstanceRequest
@@ -77,7 +77,7 @@ class _Allocation:
                     floating_ips.release(self._ledger, row.address)
             left = [
                 ("instance", [row.name for row in self._ledger.where(Instance, project=name)]),
-                ("security group", [row.name for row in self._ledger.where(SecurityGroup, project=name)]),
+                ("security group", projects.groups(self._ledger, name)),
                 ("floating IP", [row.address for row in self._ledger.where(FloatingIp, project=name)]),
             ]
             for kind, names in left:
@@ -88,6 +88,7 @@ class _Allocation:
                     )
             for found in self._ledger.where(Network, project=name):
                 projects.disassociate(self._ledger, found)
+            projects.drop_default_group(self._ledger, name)
             self._ledger.drop(project)
 
     # --- networks ---
@@ -296,12 +297,26 @@ class _Allocation:
     # --- security groups ---
 
     def _security_groups(self) -> None:
+        self._remove_rules()
         for key, group in self._before.security_groups.items():
             if group.origin == INVENTORY and key not in self._declared.security_groups:
                 self._remove_group(group)
         # Who asks for a subnet exactly goes before those that any will do for.
         for declared in sorted(self._declared.security_groups.values(), key=lambda group: group.subnet is None):
             security_groups.create(self._ledger, self._settings, declared, INVENTORY)
+        # Rules may name groups that come after their own.
+        for key, declared in self._declared.security_groups.items():
+            group = t.cast(SecurityGroup, self._ledger.get(SecurityGroup, key))
+            security_rules.put(self._ledger, group, declared.rules or (), INVENTORY)
+
+    def _remove_rules(self) -> None:
+        """What is no longer declared, before the groups that it names."""
+        wanted: set[str] = set()
+        for key, declared in self._declared.security_groups.items():
+            wanted.update(security_rules.records(*key, declared.rules or (), INVENTORY))
+        for row in self._before.security_group_rules.values():
+            if row.origin == INVENTORY and row.id not in wanted:
+                self._ledger.drop(row)
 
     def _remove_group(self, group: SecurityGroup) -> None:
         """Members that are declared without the group lose it by that; others are still using it."""
@@ -309,6 +324,10 @@ class _Allocation:
             request = self._declared.instances.get(membership.instance)
             if request is not None and group.name not in request.security_groups:
                 self._ledger.drop(membership)
+        if group.name == projects.DEFAULT_GROUP and (
+            security_groups.members(self._ledger, group) or security_rules.of_group(self._ledger, group)
+        ):
+            return  # every project has it, declared or not
         security_groups.delete(self._ledger, group, "is no longer declared")
 
     # --- instances ---

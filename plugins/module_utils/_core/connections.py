@@ -110,8 +110,10 @@ class Gate:
         )
 
     def _lets_out(self, guest: Guest, connection: Connection) -> bool:
+        if not any(self._groups[name].limited for name in guest.groups):
+            return True
         rules = [rule for name in guest.groups for rule in self._groups[name].egress]
-        return not rules or any(self._covers(rule, connection, connection.answered_by) for rule in rules)
+        return any(self._covers(rule, connection, connection.answered_by) for rule in rules)
 
     def _covers(self, rule: Traffic, connection: Connection, other: str) -> bool:
         """The kind of an ICMP message is not known of a connection: it counts as the right one."""

@@ -6,7 +6,7 @@
 
 A guest lets in what a rule of one of its groups allows, and answers; all else it does not get. It may send anything,
 unless a group of it has egress rules: then only what one of these allows. What the operator's provider rules name it
-never gets.
+never gets. All of it holds for IPv4 and IPv6; `of_version` is what of it concerns one of them.
 
 Private to the collection; may change at any time.
 """
@@ -21,10 +21,11 @@ from .errors import InputError
 from .fields import Fields
 
 DIRECTIONS = ("ingress", "egress")
-PROTOCOLS = ("tcp", "udp", "icmp")
+PROTOCOLS = ("tcp", "udp", "icmp", "icmpv6")
 
 #: What iptables takes for any type.
 _ICMP_ANY = 255
+_EVERYBODY = ("0.0.0.0/0", "::/0")
 _PORTS = re.compile(r"(\d{1,5})(?::(\d{1,5}))?\Z")
 
 
@@ -38,6 +39,8 @@ class Traffic(t.NamedTuple):
     cidr: str | None = None
     #: Whoever has an address that is a member of this group.
     group: str | None = None
+    #: 4 or 6 where the rule speaks of one version alone.
+    version: int | None = None
 
 
 class Group(t.NamedTuple):
@@ -47,6 +50,8 @@ class Group(t.NamedTuple):
     members: frozenset[str]
     ingress: tuple[Traffic, ...]
     egress: tuple[Traffic, ...]
+    #: Whether its members may send only what egress rules allow; these may all be of the other version.
+    limited: bool = False
 
 
 class Guest(t.NamedTuple):
@@ -101,33 +106,81 @@ def parse(fields: Fields) -> Section:
             raise InputError(f"{path}: there is no security group {name!r}; add it to security_groups, or correct it")
     provider = []
     for path, value in fields.items("provider_rules"):
-        entry = Fields(value, path)
-        provider.append(_traffic(entry))
-        entry.done()
-        if provider[-1] == Traffic():
-            raise InputError(f"{path}: it names nothing, and would cut every guest off; give protocol or cidr")
+        provider.append(provider_rule(Fields(value, path)))
     return Section(tuple(groups.values()), tuple(guests.values()), tuple(dict.fromkeys(provider)))
+
+
+def of_version(section: Section, version: int) -> Section:
+    """What concerns guests, members and traffic of IPv4 or IPv6, in which ICMP is that of the version."""
+    guests = tuple(guest for guest in section.guests if addressing.version(guest.address) == version)
+    if not guests:
+        return NONE
+    groups = [
+        group._replace(
+            members=frozenset(address for address in group.members if addressing.version(address) == version),
+            ingress=_traffic_of(group.ingress, version),
+            egress=_traffic_of(group.egress, version),
+        )
+        for group in section.groups
+    ]
+    return Section(tuple(groups), guests, _traffic_of(section.provider, version))
+
+
+def _traffic_of(rules: tuple[Traffic, ...], version: int) -> tuple[Traffic, ...]:
+    icmp = "icmp" if version == 4 else "icmpv6"
+    fitting = (rule._replace(version=None) for rule in rules if rule.version in (None, version))
+    return tuple(dict.fromkeys(rule._replace(protocol=icmp) if rule.protocol == "icmp" else rule for rule in fitting))
 
 
 def _group(fields: Fields, named: list[tuple[str, str]]) -> Group:
     name = fields.text("name")
     rules: dict[str, dict[Traffic, None]] = {direction: {} for direction in DIRECTIONS}
     for path, value in fields.items("rules"):
-        entry = Fields(value, path)
-        direction = entry.text("direction", "ingress")
-        if direction not in DIRECTIONS:
-            raise InputError(f"{path}.direction: {direction!r} is neither 'ingress' nor 'egress'")
-        group = entry.optional_text("group")
-        traffic = _traffic(entry)._replace(group=group)
-        entry.done()
-        if group is not None:
-            if traffic.cidr is not None:
-                raise InputError(f"{path}: it has both cidr and group; make two rules, or take one away")
-            named.append((f"{path}.group", group))
+        direction, traffic = group_rule(Fields(value, path))
+        if traffic.group is not None:
+            named.append((f"{path}.group", traffic.group))
         rules[direction][traffic] = None
-    members = frozenset(fields.addresses("members"))
+    members = frozenset(addressing.any_address(value, path) for path, value in fields.items("members"))
     fields.done()
-    return Group(name, members, tuple(rules["ingress"]), tuple(rules["egress"]))
+    egress = tuple(rules["egress"])
+    return Group(name, members, tuple(rules["ingress"]), egress, bool(egress))
+
+
+def group_rule(fields: Fields) -> tuple[str, Traffic]:
+    """Direction and traffic of a group's rule."""
+    direction = fields.text("direction", "ingress")
+    if direction not in DIRECTIONS:
+        raise InputError(f"{fields.where('direction')}: {direction!r} is neither 'ingress' nor 'egress'")
+    group = fields.optional_text("group")
+    if group is not None and fields.raw("cidr") is not None:
+        raise InputError(f"{fields.path}: it has both cidr and group; make two rules, or take one away")
+    traffic = _traffic(fields)._replace(group=group)
+    fields.done()
+    return direction, traffic
+
+
+def provider_rule(fields: Fields) -> Traffic:
+    """What no guest gets."""
+    traffic = _traffic(fields)
+    fields.done()
+    if traffic._replace(version=None) == Traffic():
+        raise InputError(f"{fields.path}: it names nothing, and would cut every guest off; give protocol or cidr")
+    return traffic
+
+
+def written(traffic: Traffic) -> dict[str, t.Any]:
+    """The traffic as a plan has it, and as it is read again."""
+    cidr = traffic.cidr
+    if cidr is None and traffic.group is None and traffic.version is not None:
+        cidr = _EVERYBODY[traffic.version == 6]
+    first, last = traffic.ports or (None, None)
+    return {
+        "protocol": traffic.protocol,
+        "ports": None if first is None else str(first) if first == last else f"{first}:{last}",
+        "icmp_type": traffic.icmp_type,
+        "icmp_code": traffic.icmp_code,
+        "cidr": cidr,
+    }
 
 
 def _traffic(fields: Fields) -> Traffic:
@@ -141,22 +194,36 @@ def _traffic(fields: Fields) -> Traffic:
         if protocol not in ("tcp", "udp"):
             raise InputError(f"{fields.where('ports')}: only tcp and udp have ports; name the protocol")
         between = ports(between, fields.where("ports"))
-    kind = fields.optional_integer("icmp_type", 0, _ICMP_ANY - 1)
-    code = fields.optional_integer("icmp_code", 0, 255)
-    if (kind is not None or code is not None) and protocol != "icmp":
+    kind, code = _icmp(fields, "icmp_type", _ICMP_ANY - 1), _icmp(fields, "icmp_code", 255)
+    if (kind is not None or code is not None) and protocol not in ("icmp", "icmpv6"):
         raise InputError(f"{fields.where('icmp_type')}: only icmp has types and codes; set protocol to 'icmp'")
     if code is not None and kind is None:
         raise InputError(f"{fields.where('icmp_code')}: a code belongs to a type; give icmp_type as well")
-    cidr = fields.network("cidr").cidr if fields.raw("cidr") is not None else None
-    return Traffic(protocol, between, kind, code, None if cidr == "0.0.0.0/0" else cidr)
+    given = fields.raw("cidr")
+    span = None if given is None else addressing.any_network(given, fields.where("cidr"))
+    version = None if span is None else span.version
+    if protocol == "icmp" and version == 6:
+        protocol = "icmpv6"  # nova's one word for both
+    if protocol == "icmpv6" and version == 4:
+        raise InputError(f"{fields.where('protocol')}: 'icmpv6' is no protocol of an IPv4 range; give 'icmp'")
+    if protocol == "icmpv6" or kind is not None:
+        version = 6 if protocol == "icmpv6" else 4
+    cidr = None if span is None or span.cidr in _EVERYBODY else span.cidr
+    return Traffic(protocol, between, kind, code, cidr, None, version)
+
+
+def _icmp(fields: Fields, key: str, greatest: int) -> int | None:
+    """A type or code; nova wrote -1 for any."""
+    value = fields.optional_integer(key, -1, greatest)
+    return None if value == -1 else value
 
 
 def _guest(fields: Fields, same_net: bool) -> Guest:
-    address = fields.address("address")
+    address = addressing.any_address(fields.required("address"), fields.where("address"))
     groups = [str(_name(value, path)) for path, value in fields.items("security_groups")]
     server = fields.optional_address("dhcp_server")
-    cidr = fields.network("cidr")
-    if addressing.number(address) not in cidr:
+    cidr = addressing.any_network(fields.required("cidr"), fields.where("cidr"))
+    if addressing.version(address) != cidr.version or addressing.number(address) not in cidr:
         raise InputError(f"{fields.where('address')}: {address!r} is not in cidr {cidr.cidr} of its network")
     fields.done()
     return Guest(address, tuple(dict.fromkeys(groups)), server, cidr.cidr if same_net else None)

@@ -93,11 +93,15 @@ def _record(work: Settling, request: InstanceRequest) -> bool:
         ledger.put(row)
     if old is None and not request.security_groups:
         return False
-    wanted = {group for group in request.security_groups if group != projects.DEFAULT_GROUP}
+    wanted = set(request.security_groups)
+    if wanted == {projects.DEFAULT_GROUP}:
+        wanted = set()  # who is in no other is in that one
     there = {membership.security_group: membership for membership in ledger.where(Membership, instance=row.name)}
     for group in request.security_groups:
         if group in wanted - there.keys():
-            if ledger.get(SecurityGroup, (project.name, group)) is None:
+            if group == projects.DEFAULT_GROUP:
+                projects.default_group(ledger, project.name, work.origin)
+            elif ledger.get(SecurityGroup, (project.name, group)) is None:
                 known = [each.name for each in ledger.where(SecurityGroup, project=project.name)]
                 raise InputError(
                     projects.unknown(

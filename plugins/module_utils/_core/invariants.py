@@ -13,12 +13,13 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from . import address_pairs, addressing, carving, naming, network
+from . import address_pairs, addressing, carving, guest_rules, naming, network, projects, security_rules
 from .addressing import Range
 from .errors import InputError
+from .fields import Fields
 from .kinds import KINDS, Kind, Rows
 from .settings import MANAGERS
-from .state import ORIGINS
+from .state import ORIGINS, SecurityGroupRule
 from .state import Network as NetworkRecord
 
 Row = dict[str, t.Any]
@@ -35,9 +36,11 @@ def violations(rows: Rows) -> list[str]:
     found += _origins(rows)
     found += _networks(rows)
     found += _groups(rows)
+    found += _rules(rows)
     found += _nics(rows)
     found += _addresses(rows)
     found += _floating(rows)
+    found += _forwards(rows)
     return found
 
 
@@ -212,6 +215,61 @@ def _groups(rows: Rows) -> t.Iterator[str]:
                 f"{row['project']}, "
                 f"the instance to {owner['project']}"
             )
+
+
+def _rules(rows: Rows) -> t.Iterator[str]:
+    """Each is what it would be if it were read today, and names a group of its project."""
+    groups = {(row["project"], row["name"]) for row in rows["security_groups"]}
+    for row in rows["security_group_rules"]:
+        name = f"security_group_rules {row['id']} of {row['project']}/{row['security_group']}"
+        record = SecurityGroupRule(**row)
+        if security_rules.identified(record) != row["id"]:
+            yield f"{name}: its id is not {security_rules.identified(record)} as derived"
+        words = security_rules.written(record)
+        try:
+            direction, traffic = guest_rules.group_rule(Fields(words, name))
+        except InputError as error:
+            yield str(error)
+            continue
+        canonical = {**guest_rules.written(traffic), "direction": direction, "group": traffic.group}
+        for key, value in canonical.items():
+            if words[key] != value:
+                yield f"{name}: {key} {words[key]!r} is not in its canonical form {value!r}"
+        remote = row["remote_group"]
+        if remote not in (None, projects.DEFAULT_GROUP) and (row["project"], remote) not in groups:
+            yield f"{name} refers to security group {remote} of its project, which is not there"
+
+
+def _forwards(rows: Rows) -> t.Iterator[str]:
+    """Each port of a floating IP leads to one guest, of the floating IP's project."""
+    floating = {row["address"]: row for row in rows["floating_ips"]}
+    holders = {row["address"]: row["instance"] for row in rows["fixed_ips"]}
+    instances = {row["name"]: row for row in rows["instances"]}
+    ordered = sorted(rows["port_forwards"], key=lambda row: (row["address"], row["protocol"], row["from_port"]))
+    previous: Row | None = None
+    for row in ordered:
+        name = f"port_forwards {row['address']}/{row['protocol']}/{row['from_port']}"
+        if row["protocol"] not in ("tcp", "udp") or not 1 <= row["from_port"] <= row["to_port"] <= 65535:
+            yield f"{name}: {row['protocol']} {row['from_port']}:{row['to_port']} are no ports"
+        if not 1 <= row["fixed_port"] <= 65535 - (row["to_port"] - row["from_port"]):
+            yield f"{name}: from fixed_port {row['fixed_port']} on there are not as many ports"
+        if (
+            previous is not None
+            and (previous["address"], previous["protocol"]) == (row["address"], row["protocol"])
+            and row["from_port"] <= previous["to_port"]
+        ):
+            yield f"{name} overlaps {previous['from_port']}:{previous['to_port']} of the same address"
+        previous = row
+        whole = floating.get(row["address"])
+        if whole is None:
+            continue
+        if whole["fixed_address"] is not None:
+            yield f"{name}: all of the floating IP leads to {whole['fixed_address']}"
+        holder = instances.get(holders.get(row["fixed_address"]))
+        if holder is None:
+            yield f"{name} leads to {row['fixed_address']}, which no instance holds"
+        elif holder["project"] != whole["project"]:
+            yield f"{name} of project {whole['project']} leads to instance {holder['name']} of {holder['project']}"
 
 
 def _nics(rows: Rows) -> t.Iterator[str]:

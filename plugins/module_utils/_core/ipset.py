@@ -16,7 +16,8 @@ from .naming import CHAIN_PREFIX
 
 Sets = t.Mapping[str, frozenset[str]]
 
-_KIND = "hash:ip family inet"
+_KIND = "hash:ip family"
+_V6 = f"{CHAIN_PREFIX}-sg6-"
 #: The kernel's own limit of 65,536 would be met by one group of a large site.
 _MOST = 1 << 20
 
@@ -55,7 +56,10 @@ class Difference:
 
     def before_rules(self) -> str:
         """What the rules need: sets have to be there before a rule names them."""
-        lines = [f"create {name} {_KIND} maxelem {_MOST} -exist" for name in self.create]
+        lines = [
+            f"create {name} {_KIND} {'inet6' if name.startswith(_V6) else 'inet'} maxelem {_MOST} -exist"
+            for name in self.create
+        ]
         lines += [f"add {name} {member} -exist" for name, members in self.add.items() for member in members]
         lines += [f"del {name} {member} -exist" for name, members in self.remove.items() for member in members]
         return "".join(f"{line}\n" for line in lines)

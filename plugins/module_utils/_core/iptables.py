@@ -45,6 +45,8 @@ FAMILIES = ("ipv4", "ipv6")
 TABLES = ("filter", "nat", "mangle")
 
 _TO, _FROM = "float-to", "float-from"
+#: Protocols that the kernel's tools call otherwise.
+_KERNEL_NAMES = {"icmpv6": "ipv6-icmp"}
 _ANYWHERE = "0.0.0.0/0"
 _INCOMPATIBLE = re.compile(r"# Table `(\w+)' is incompatible")
 
@@ -77,18 +79,16 @@ def render(meaning: Intent, family: str, checksum: bool = True) -> dict[str, Wan
     """
     if meaning.empty:
         return {table: Wanted() for table in (TABLES if family == "ipv4" else TABLES[:1])}
-    tables = {
-        "filter": _filter(
-            meaning if family == "ipv4" else dataclasses.replace(meaning, metadata=None, security=guest_rules.NONE)
-        )
-    }
+    tables = {"filter": _filter(meaning, 4 if family == "ipv4" else 6)}
     if family == "ipv4":
         tables["nat"] = _nat(meaning)
         tables["mangle"] = _mangle(meaning if checksum else Intent())
     return tables
 
 
-def _filter(meaning: Intent) -> Wanted:
+def _filter(meaning: Intent, version: int) -> Wanted:
+    if version == 6:
+        meaning = dataclasses.replace(meaning, metadata=None)
     forward = _metadata_forwarding(meaning) + [
         f"-{side} {entry.bridge} -j {'ACCEPT' if entry.allowed else 'DROP'}"
         for entry in meaning.forwarding
@@ -101,7 +101,7 @@ def _filter(meaning: Intent) -> Wanted:
         for protocol in ("udp", "tcp")
     ]
     services += _metadata_input(meaning)
-    groups = _security_groups(meaning.security)
+    groups = _security_groups(meaning.security if version == 4 else meaning.security_v6, version)
     return Wanted(
         chains={
             FILTER_TOP: [_jump(wrapped("local"))],
@@ -124,49 +124,95 @@ def group_chain(name: str) -> str:
     return wrapped(f"sg-{hashlib.sha256(name.encode()).hexdigest()[:12]}")
 
 
+def members_set(name: str, version: int = 4) -> str:
+    """The set of a group's members, which is of one version."""
+    return group_chain(name) if version == 4 else group_chain(name).replace("-sg-", "-sg6-")
+
+
 def sets(meaning: Intent) -> dict[str, frozenset[str]]:
     """The sets of addresses that the rules refer to."""
-    rules = [rule for group in meaning.security.groups for rule in (*group.ingress, *group.egress)]
-    named = {rule.group for rule in rules if rule.group is not None} if meaning.security.guests else set()
-    return {group_chain(group.name): group.members for group in meaning.security.groups if group.name in named}
+    found = {}
+    for version, security in ((4, meaning.security), (6, meaning.security_v6)):
+        rules = [rule for group in security.groups for rule in (*group.ingress, *group.egress)]
+        named = {rule.group for rule in rules if rule.group is not None}
+        found.update(
+            {members_set(group.name, version): group.members for group in security.groups if group.name in named}
+        )
+    return found
 
 
-def _security_groups(security: guest_rules.Section) -> dict[str, list[str]]:
+def _security_groups(security: guest_rules.Section, version: int) -> dict[str, list[str]]:
     """Trees of the guests by their addresses, and the chains of guests and groups."""
     if not security.guests:
         return {}
     by_name = {group.name: group for group in security.groups}
     chains = {wrapped("sg-fallback"): ["-j DROP"]}
     if security.provider:
-        chains[wrapped("provider")] = [_traffic(rule, "s", "DROP") for rule in security.provider]
+        chains[wrapped("provider")] = [_traffic(rule, "s", "DROP", version) for rule in security.provider]
+    bits = 32 if version == 4 else 128
+    marks = _marks(security.guests, version)
     into, out = [], []
     for guest in security.guests:
         number = addressing.number(guest.address)
-        chain = wrapped(f"inst-{number:08x}")
-        chains[chain] = _into(guest, bool(security.provider))
-        into.append(Branch(number, 32, (f"-d {guest.address}/32 -g {chain}",)))
-        allowed = dict.fromkeys(rule for name in guest.groups for rule in by_name[name].egress)
-        if allowed:
-            chain = wrapped(f"egress-{number:08x}")
+        chain = wrapped(f"inst-{marks[guest.address]}")
+        chains[chain] = _into(guest, bool(security.provider), version)
+        into.append(Branch(number, bits, (f"-d {guest.address}/{bits} -g {chain}",)))
+        if any(by_name[name].limited for name in guest.groups):
+            allowed = dict.fromkeys(rule for name in guest.groups for rule in by_name[name].egress)
+            chain = wrapped(f"egress-{marks[guest.address]}")
             # Whoever the traffic is for may still refuse it: so it only returns.
             chains[chain] = [
                 "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
-                *(_traffic(rule, "d", "RETURN") for rule in allowed),
+                *(_OF_A_LINK_OUT if version == 6 else ()),
+                *(_traffic(rule, "d", "RETURN", version) for rule in allowed),
                 _jump(wrapped("sg-fallback")),
             ]
-            out.append(Branch(number, 32, (f"-s {guest.address}/32 -g {chain}",)))
+            out.append(Branch(number, bits, (f"-s {guest.address}/{bits} -g {chain}",)))
     for name in dict.fromkeys(name for guest in security.guests for name in guest.groups):
-        chains[group_chain(name)] = [_traffic(rule, "s", "ACCEPT") for rule in by_name[name].ingress]
-    chains.update(rule_tree.grow(wrapped("ingress"), wrapped("in-"), "-d", into))
+        chains[group_chain(name)] = [_traffic(rule, "s", "ACCEPT", version) for rule in by_name[name].ingress]
+    chains.update(rule_tree.grow(wrapped("ingress"), wrapped("in-"), "-d", into, bits))
     if out:
-        chains.update(rule_tree.grow(wrapped("egress"), wrapped("out-"), "-s", out))
+        # A hash in a name leaves room for no longer a stem.
+        stem = wrapped("out-" if version == 4 else "ou-")
+        chains.update(rule_tree.grow(wrapped("egress"), stem, "-s", out, bits))
     return chains
 
 
-def _into(guest: Guest, provider: bool) -> list[str]:
+#: What IPv6 cannot do without on a link: neighbours, routers, addresses by DHCP. The kernel tracks no connection of it.
+_OF_A_LINK = (
+    "-p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT",
+    "-p ipv6-icmp -m icmp6 --icmpv6-type 136 -j ACCEPT",
+    "-s fe80::/10 -p ipv6-icmp -m icmp6 --icmpv6-type 134 -j ACCEPT",
+    "-s fe80::/10 -p udp -m udp --sport 547 --dport 546 -j ACCEPT",
+)
+_OF_A_LINK_OUT = (
+    *(f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j RETURN" for kind in (133, 135, 136, 131, 132, 143)),
+    "-d ff02::1:2/128 -p udp -m udp --sport 546 --dport 547 -j RETURN",
+)
+
+
+def _marks(guests: t.Iterable[Guest], version: int) -> dict[str, str]:
+    """What the chains of each address are called by: its digits; IPv6 has too many for a name, so a `v` and a hash."""
+    if version == 4:
+        return {guest.address: f"{addressing.number(guest.address):08x}" for guest in guests}
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for address in sorted(guest.address for guest in guests):
+        attempt, mark = 0, ""
+        while not mark or mark in taken:
+            mark = "v" + hashlib.sha256(f"{address}#{attempt}".encode()).hexdigest()[:7]
+            attempt += 1
+        taken.add(mark)
+        found[address] = mark
+    return found
+
+
+def _into(guest: Guest, provider: bool, version: int) -> list[str]:
     """All that a guest is sent, in nova's order but for the provider's rules, which nothing goes before."""
     rules = [_jump(wrapped("provider"))] if provider else []
     rules += ["-m conntrack --ctstate INVALID -j DROP", "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"]
+    if version == 6:
+        rules += _OF_A_LINK
     if guest.dhcp_server is not None:
         rules.append(f"-s {guest.dhcp_server}/32 -p udp -m udp --sport 67 --dport 68 -j ACCEPT")
     if guest.open_to is not None:
@@ -174,20 +220,21 @@ def _into(guest: Guest, provider: bool) -> list[str]:
     return [*rules, *(_jump(group_chain(name)) for name in guest.groups), _jump(wrapped("sg-fallback"))]
 
 
-def _traffic(rule: Traffic, side: str, verdict: str) -> str:
+def _traffic(rule: Traffic, side: str, verdict: str, version: int) -> str:
     """`side` is s or d: where the others are."""
     words = []
     if rule.cidr is not None:
         words.append(f"-{side} {rule.cidr}")
     if rule.protocol is not None:
-        words.append(f"-p {rule.protocol}")
+        words.append(f"-p {_KERNEL_NAMES.get(rule.protocol, rule.protocol)}")
     if rule.ports is not None:
         first, last = rule.ports
         words.append(f"-m {rule.protocol} --dport {first if first == last else f'{first}:{last}'}")
     if rule.icmp_type is not None:
-        words.append(f"-m icmp --icmp-type {rule.icmp_type}" + ("" if rule.icmp_code is None else f"/{rule.icmp_code}"))
+        option = "-m icmp --icmp-type" if version == 4 else "-m icmp6 --icmpv6-type"
+        words.append(f"{option} {rule.icmp_type}" + ("" if rule.icmp_code is None else f"/{rule.icmp_code}"))
     if rule.group is not None:
-        words.append(f"-m set --match-set {group_chain(rule.group)} {'src' if side == 's' else 'dst'}")
+        words.append(f"-m set --match-set {members_set(rule.group, version)} {'src' if side == 's' else 'dst'}")
     return " ".join([*words, f"-j {verdict}"])
 
 
@@ -581,7 +628,7 @@ _PURPOSES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"-o (\S+) -p udp -m udp --dport 68 -j CHECKSUM --checksum-fill", "", "DHCP checksums"),
     )
 )
-_GUEST_CHAIN = re.compile(wrapped(r"(?:inst|egress)-([0-9a-f]{8})\Z"))
+_GUEST_CHAIN = re.compile(wrapped(r"(?:inst|egress)-(v?)([0-9a-f]{7,8})\Z"))
 _TO_GUEST = re.compile(r"-d (\S+)/32 -j DNAT --to-destination (\S+)\Z")
 _FROM_GUEST = re.compile(r"-s (\S+)/32 -j SNAT --to-source (\S+)\Z")
 
@@ -597,7 +644,7 @@ def _explain(rule: str, chain: str) -> tuple[str, str, str] | None:
             return f"floating IP {way[2]}", "", f"the way from {way[1]}"
     guest = _GUEST_CHAIN.match(chain)
     if guest:
-        return f"guest {addressing.text(int(guest[1], 16))}", "", f"'{rule}'"
+        return "", chain, f"'{rule}'"
     if chain.startswith(wrapped("sg-")):
         return "", chain, f"'{rule}'"
     for pattern, subject, purpose in _PURPOSES:
@@ -611,6 +658,10 @@ def _explain(rule: str, chain: str) -> tuple[str, str, str] | None:
 def labels(meaning: Intent) -> dict[str, str]:
     """The words for what rules serve: the networks', and those of security groups by their chains."""
     groups = {group_chain(group.name): f"security group {group.name}" for group in meaning.security.groups}
+    groups.update({members_set(group.name, 6): f"security group {group.name}" for group in meaning.security_v6.groups})
+    for version, security in ((4, meaning.security), (6, meaning.security_v6)):
+        for address, mark in _marks(security.guests, version).items():
+            groups.update(dict.fromkeys((wrapped(f"inst-{mark}"), wrapped(f"egress-{mark}")), f"guest {address}"))
     return {**meaning.labels, **groups, wrapped("sg-fallback"): "security groups"}
 
 
@@ -669,6 +720,9 @@ def _rule_actions(
 def _subject(key: str, labels: t.Mapping[str, str]) -> str:
     if key in labels:
         return labels[key] if key.startswith(CHAIN_PREFIX) else f"network {labels[key]}"
+    guest = _GUEST_CHAIN.match(key)
+    if guest:
+        return "an IPv6 guest that is not in the plan" if guest[1] else f"guest {addressing.text(int(guest[2], 16))}"
     if key.startswith(CHAIN_PREFIX):
         return "a security group that is not in the plan"
     return f"{'range' if '/' in key else 'bridge'} {key}, which is not in the plan"

@@ -123,6 +123,19 @@ KINDS = (
         ),
     ),
     Kind(
+        "security_group_rules",
+        states.SecurityGroupRule,
+        key=("id",),
+        references=(Reference(("project", "security_group"), "security_groups", ("project", "name")),),
+        checks=(
+            ("security_group_rules_origin", f"origin {_ORIGIN}"),
+            ("security_group_rules_direction", "direction IN ('ingress', 'egress')"),
+            ("security_group_rules_ports", "(from_port IS NULL) = (to_port IS NULL) AND from_port <= to_port"),
+            ("security_group_rules_others", "cidr IS NULL OR remote_group IS NULL"),
+        ),
+        indexes=(("project", "security_group"), ("project", "remote_group")),
+    ),
+    Kind(
         "instances",
         states.Instance,
         key=("name",),
@@ -195,6 +208,21 @@ KINDS = (
         ),
         derived=(Derived("number", int, _number),),
         indexes=(("pool", "project", "number"), ("project",), ("fixed_address",)),
+    ),
+    Kind(
+        "port_forwards",
+        states.PortForward,
+        key=("address", "protocol", "from_port"),
+        references=(
+            Reference(("address",), "floating_ips", ("address",)),
+            Reference(("fixed_address",), "fixed_ips", ("address",)),
+        ),
+        checks=(
+            ("port_forwards_origin", f"origin {_ORIGIN}"),
+            ("port_forwards_protocol", "protocol IN ('tcp', 'udp')"),
+            ("port_forwards_ports", "from_port BETWEEN 1 AND to_port AND to_port <= 65535"),
+        ),
+        indexes=(("fixed_address",),),
     ),
 )
 

@@ -26,15 +26,29 @@ from .state import (
     Instance,
     Membership,
     Network,
+    PortForward,
     Project,
     SecurityGroup,
+    SecurityGroupRule,
     State,
     Vif,
 )
 
 KIND_OF: dict[type, Kind] = {kind.record: kind for kind in KINDS}
 
-Record = t.TypeVar("Record", Project, Network, SecurityGroup, Instance, Membership, Vif, FixedIp, FloatingIp)
+Record = t.TypeVar(
+    "Record",
+    Project,
+    Network,
+    SecurityGroup,
+    SecurityGroupRule,
+    Instance,
+    Membership,
+    Vif,
+    FixedIp,
+    FloatingIp,
+    PortForward,
+)
 
 
 class Ledger(abc.ABC):

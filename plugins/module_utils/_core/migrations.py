@@ -17,7 +17,7 @@ from . import addressing
 from .kinds import Rows
 
 #: Written into each store and export.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 def _origin(rows: Rows) -> None:
@@ -51,6 +51,12 @@ def _address_pairs(rows: Rows) -> None:
         row["allowed_address_pairs"] = None
 
 
+def _rules(rows: Rows) -> None:
+    """Version 4 knew no rules of security groups, and no port forwards."""
+    for row in rows.get("security_groups", []):
+        row["description"] = None
+
+
 _QUOTAS = ("quota_networks", "quota_fixed_ips", "quota_floating_ips", "quota_security_groups")
 _LATER_OF_A_NETWORK = (
     "cidr_v6",
@@ -63,7 +69,7 @@ _LATER_OF_A_NETWORK = (
 )
 
 #: From each version to the next one.
-MIGRATIONS: dict[int, t.Callable[[Rows], None]] = {1: _origin, 2: _managers, 3: _address_pairs}
+MIGRATIONS: dict[int, t.Callable[[Rows], None]] = {1: _origin, 2: _managers, 3: _address_pairs, 4: _rules}
 
 #: Kinds that a version had and today's has not; their tables go with the migration.
 FORMER_KINDS: tuple[str, ...] = ()

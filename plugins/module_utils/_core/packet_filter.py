@@ -148,7 +148,9 @@ class Intent:
     #: take the short way, and whoever asked would not know it.
     hairpins: tuple[Hairpin, ...] = ()
     metadata: Metadata | None = None
+    #: Of IPv4, and of IPv6.
     security: guest_rules.Section = guest_rules.NONE
+    security_v6: guest_rules.Section = guest_rules.NONE
     #: What comes in here came from outside.
     public_interface: str | None = None
     #: Label of the network, or networks, behind a bridge or a range: for messages alone.
@@ -157,7 +159,7 @@ class Intent:
     @property
     def empty(self) -> bool:
         """No network: nothing of ours has a place on the host."""
-        return not (self.forwarding or self.floating_ips or self.security.guests)
+        return not (self.forwarding or self.floating_ips or self.security.guests or self.security_v6.guests)
 
 
 def parse(section: object) -> Section:
@@ -230,7 +232,8 @@ def intent(section: Section, own_address: str | None = None) -> Intent:
         port_forwards=section.port_forwards,
         hairpins=section.hairpins,
         metadata=section.metadata,
-        security=section.security,
+        security=guest_rules.of_version(section.security, 4),
+        security_v6=guest_rules.of_version(section.security, 6),
         public_interface=section.public_interface,
         labels={key: ", ".join(_unique(names)) for key, names in labels.items()},
     )

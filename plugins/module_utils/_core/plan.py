@@ -17,6 +17,7 @@ from .declaration import Declaration, Host
 from .errors import InputError
 from .guests import Guest, guests, host_gateway_v6, host_gateways
 from .links import sysctl
+from .plan_security import Groups
 from .settings import Settings
 from .state import FloatingIp, Network, State
 
@@ -43,6 +44,7 @@ class _Site(t.NamedTuple):
     served: dict[str, set[str]]
     #: IPv4 floating IPs that lead to a guest, by the host that is its gateway, in order of address.
     floating_ips: dict[str, list[FloatingIp]]
+    groups: Groups
 
 
 def compose(state: State, declaration: Declaration) -> dict[str, Plan]:
@@ -53,13 +55,14 @@ def compose(state: State, declaration: Declaration) -> dict[str, Plan]:
 
 
 def _look_up(state: State, settings: Settings) -> _Site:
-    site = _Site(state, settings, {}, {}, host_gateways(state), {}, {})
+    nics = guests(state)
+    site = _Site(state, settings, {}, {}, host_gateways(state), {}, {}, Groups(state, nics))
     for network in state.networks.values():
         if network.manager != "flat" and network.host is not None:
             site.served.setdefault(network.host, set()).add(network.label)
     for host, label in site.gateways:
         site.served.setdefault(host, set()).add(label)
-    for guest in guests(state):
+    for guest in nics:
         site.by_host.setdefault(guest.instance.host, []).append(guest)
         site.by_network.setdefault(guest.network.label, []).append(guest)
     for row in _leading(state):
@@ -125,6 +128,8 @@ def _host_plan(host: Host, site: _Site) -> Plan:
         "packet_filter": {
             **_packet_filter(host, [each for each in served if each.cidr is not None], site.settings),
             **_floating_ips(host, places),
+            **_metadata(served, site.settings),
+            **site.groups.section(present, _dhcp_servers(host, carried, site), site.settings),
         },
         **_floating_addresses(places, site.settings),
     }
@@ -390,6 +395,22 @@ def _check_public_interface(host: Host, network: Network) -> None:
             f"{network.bridge!r} of network {network.label!r}, over which its traffic goes then; set "
             f"nova_public_interface to {network.bridge!r}, or give the network another interface"
         )
+
+
+def _dhcp_servers(host: Host, carried: list[Network], site: _Site) -> dict[str, str]:
+    """Who gives the guests of this host their IPv4 addresses, by network."""
+    return {
+        network.label: _server_address(host, network, site)
+        for network in carried
+        if network.cidr is not None and network.manager != "flat"
+    }
+
+
+def _metadata(served: list[Network], settings: Settings) -> Plan:
+    if settings.metadata is None or not served:
+        return {}
+    host, port = settings.metadata
+    return {"metadata": {"host": host, "port": port}}
 
 
 def _public_interface(host: Host, row: FloatingIp) -> str:

@@ -14,7 +14,7 @@ import typing as t
 from .errors import InputError
 from .ledger import Ledger
 from .settings import UNLIMITED, Settings
-from .state import FixedIp, FloatingIp, Instance, Network, Project, SecurityGroup, Vif
+from .state import FixedIp, FloatingIp, Instance, Membership, Network, Project, SecurityGroup, SecurityGroupRule, Vif
 
 #: The group of an instance that is in no other; every project has it.
 DEFAULT_GROUP = "default"
@@ -180,7 +180,7 @@ def used(ledger: Ledger, project: Project) -> dict[str, int]:
         "networks": len(ledger.where(Network, project=project.name)),
         "fixed_ips": ledger.holdings_of_project(project.name),
         "floating_ips": len(ledger.where(FloatingIp, project=project.name, auto_assigned=False)),
-        "security_groups": len(ledger.where(SecurityGroup, project=project.name)),
+        "security_groups": len(groups(ledger, project.name)),
     }
 
 
@@ -189,14 +189,40 @@ def delete(ledger: Ledger, project: Project) -> None:
     left = [
         ("instance", [row.name for row in ledger.where(Instance, project=project.name)]),
         ("floating IP", [row.address for row in ledger.where(FloatingIp, project=project.name)]),
-        ("security group", [row.name for row in ledger.where(SecurityGroup, project=project.name)]),
+        ("security group", groups(ledger, project.name)),
         ("network", [row.label for row in ledger.where(Network, project=project.name)]),
     ]
     for kind, of in left:
         if of:
             remedy = "scrub the project first" if kind == "network" else "remove them first"
             raise InputError(f"project {project.name!r} is to be deleted, but has {names(kind, of)}; {remedy}")
+    drop_default_group(ledger, project.name)
     ledger.drop(project)
+
+
+def groups(ledger: Ledger, project: str) -> list[str]:
+    """The project's security groups beside the default one, which goes with the project."""
+    return [row.name for row in ledger.where(SecurityGroup, project=project) if row.name != DEFAULT_GROUP]
+
+
+def default_group(ledger: Ledger, project: str, origin: str) -> SecurityGroup:
+    """The record of the group `default`, which is needed where something refers to it."""
+    found = ledger.get(SecurityGroup, (project, DEFAULT_GROUP))
+    if found is None:
+        found = SecurityGroup(project, DEFAULT_GROUP, origin=origin)
+        ledger.put(found)
+    return found
+
+
+def drop_default_group(ledger: Ledger, project: str) -> None:
+    """With its rules."""
+    found = ledger.get(SecurityGroup, (project, DEFAULT_GROUP))
+    if found is not None:
+        for rule in ledger.where(SecurityGroupRule, project=project, security_group=DEFAULT_GROUP):
+            ledger.drop(rule)
+        for membership in ledger.where(Membership, project=project, security_group=DEFAULT_GROUP):
+            ledger.drop(membership)
+        ledger.drop(found)
 
 
 def holders(ledger: Ledger, network: Network) -> list[str]:

@@ -15,6 +15,7 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import bisect
+import hashlib
 import itertools
 import typing as t
 
@@ -28,6 +29,9 @@ _FEW = 2
 
 _DIGIT = 4
 
+#: Of a hash, in hexadecimal digits: what a chain's name has room for.
+_HASH = 12
+
 
 class Branch(t.NamedTuple):
     """The rules that concern one range; the ranges of a tree do not overlap."""
@@ -37,13 +41,14 @@ class Branch(t.NamedTuple):
     rules: t.Sequence[str]
 
 
-def grow(root: str, stem: str, option: str, branches: t.Iterable[Branch]) -> dict[str, list[str]]:
+def grow(root: str, stem: str, option: str, branches: t.Iterable[Branch], bits: int = 32) -> dict[str, list[str]]:
     """The chains of a tree: `root`, and below it chains named `stem` and the digits that lead there.
 
-    `option` is -s or -d, whichever of a packet's addresses the branches speak of.
+    `option` is -s or -d, whichever of a packet's addresses the branches speak of; `bits` is the length of an address.
+    The digits of an IPv6 address are too many for a name, which has a hash of them.
     """
     ordered = sorted(branches)
-    tree = _Tree(stem, option, ordered)
+    tree = _Tree(stem, option, ordered, bits)
     tree.fill(root, 0, len(ordered))
     return tree.chains
 
@@ -51,7 +56,8 @@ def grow(root: str, stem: str, option: str, branches: t.Iterable[Branch]) -> dic
 class _Tree:
     """Branches in order of their addresses, and the chains that are made of them; a stretch is [low, high)."""
 
-    def __init__(self, stem: str, option: str, branches: list[Branch]) -> None:
+    def __init__(self, stem: str, option: str, branches: list[Branch], bits: int) -> None:
+        self._bits = bits
         self._stem = stem
         self._option = option
         self._firsts = [branch.first for branch in branches]
@@ -59,7 +65,7 @@ class _Tree:
         self._rules = [branch.rules for branch in branches]
         #: Rules of all branches before each, so that those of a stretch need no counting.
         self._before = [0, *itertools.accumulate(map(len, self._rules))]
-        self._single = all(prefix == 32 for prefix in self._prefixes)
+        self._single = all(prefix == bits for prefix in self._prefixes)
         self.chains: dict[str, list[str]] = {}
 
     def fill(self, chain: str, low: int, high: int) -> None:
@@ -75,11 +81,17 @@ class _Tree:
                 self._put(rules, low, end)
             else:
                 below = self._common(low, end)
-                digits = self._firsts[low] >> 32 - below
-                name = f"{self._stem}{digits:0{below // _DIGIT}x}"
-                rules.append(f"{self._option} {addressing.text(digits << 32 - below)}/{below} -g {name}")
+                digits = self._firsts[low] >> self._bits - below
+                name = self._named(f"{digits:0{below // _DIGIT}x}")
+                rules.append(f"{self._option} {self._text(digits << self._bits - below)}/{below} -g {name}")
                 self.fill(name, low, end)
             low = end
+
+    def _named(self, digits: str) -> str:
+        return self._stem + (digits if self._bits == 32 else hashlib.sha256(digits.encode()).hexdigest()[:_HASH])
+
+    def _text(self, value: int) -> str:
+        return addressing.text(value) if self._bits == 32 else addressing.text_v6(value)
 
     def _put(self, rules: list[str], low: int, high: int) -> None:
         for of_one in self._rules[low:high]:
@@ -87,7 +99,7 @@ class _Tree:
 
     def _common(self, low: int, high: int) -> int:
         """Bits, a multiple of a digit's, that all have in common: as many as the two ends have."""
-        bits = 32 - (self._firsts[low] ^ self._firsts[high - 1]).bit_length()
+        bits = self._bits - (self._firsts[low] ^ self._firsts[high - 1]).bit_length()
         if not self._single:
             bits = min(bits, *self._prefixes[low:high])
         return bits // _DIGIT * _DIGIT
@@ -96,4 +108,5 @@ class _Tree:
         """Where those end that agree with the first in `length` bits; a range shorter than that stands alone."""
         if self._prefixes[low] < length:
             return low + 1
-        return bisect.bisect_left(self._firsts, (self._firsts[low] >> 32 - length) + 1 << 32 - length, low, high)
+        rest = self._bits - length
+        return bisect.bisect_left(self._firsts, (self._firsts[low] >> rest) + 1 << rest, low, high)

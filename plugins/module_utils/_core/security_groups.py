@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import typing as t
 
-from . import addressing, network, projects
+from . import addressing, network, projects, security_rules
 from .addressing import Range
 from .errors import InputError
 from .fields import Fields
 from .ledger import Ledger
+from .security_rules import Rule
 from .settings import GREATEST_COUNT, Settings
 from .state import FixedIp, Membership, Network, SecurityGroup
 
 
 class Request(t.NamedTuple):
-    """`subnet` as asked for, or `subnet_size` addresses anywhere, in `network` or the project's first one."""
+    """`subnet` as asked for, or `subnet_size` addresses anywhere, in `network` or the project's first one.
+
+    `rules` None leaves those that there are.
+    """
 
     path: str
     project: str
@@ -29,10 +33,13 @@ class Request(t.NamedTuple):
     network: str | None = None
     subnet: Range | None = None
     subnet_size: int | None = None
+    description: str | None = None
+    rules: tuple[Rule, ...] | None = None
 
 
 def read(fields: Fields) -> Request:
     """Everything that can be refused without looking at the store is refused here."""
+    rules = fields.raw("rules")
     request = Request(
         fields.path,
         fields.text("project"),
@@ -40,6 +47,8 @@ def read(fields: Fields) -> Request:
         fields.optional_text("network"),
         fields.optional_network("subnet"),
         fields.optional_integer("subnet_size", 1, GREATEST_COUNT),
+        fields.optional_text("description"),
+        None if rules is None else security_rules.read(rules, fields.where("rules")),
     )
     fields.done()
     size = request.subnet_size
@@ -61,32 +70,44 @@ def read(fields: Fields) -> Request:
 
 
 def create(ledger: Ledger, settings: Settings, request: Request, origin: str) -> SecurityGroup:
-    """The group, made or as it is; a subnet that it has already is kept."""
+    """The group, made or as it is, without its rules; a subnet that it has already is kept."""
     project = projects.known(ledger, request.project, f"{request.path}.project")
     old = ledger.get(SecurityGroup, (request.project, request.name))
     if old is None:
-        used = len(ledger.where(SecurityGroup, project=project.name))
-        projects.check_quota(project, "security_groups", settings, used)
+        if request.name != projects.DEFAULT_GROUP:
+            used = projects.used(ledger, project)["security_groups"]
+            projects.check_quota(project, "security_groups", settings, used)
         old = SecurityGroup(request.project, request.name, origin=origin)
         ledger.put(old)
     label, subnet = None, None
     if request.subnet is not None or request.subnet_size is not None:
         found = _network_of(ledger, settings, request, old)
         label, subnet = found.label, _subnet(ledger, request, old, found)
-    row = old._replace(network=label, subnet=subnet)
+    description = request.description
+    if description is None and (old.origin, origin) != ("inventory", "inventory"):
+        description = old.description
+    row = old._replace(network=label, subnet=subnet, description=description)
     if row != old:
         ledger.put(row)
     return row
 
 
 def delete(ledger: Ledger, group: SecurityGroup, why: str = "is to be deleted") -> None:
-    """Refused while instances are in the group."""
+    """With its rules. Refused while instances are in the group, or rules of other groups name it."""
     inside = [membership.instance for membership in members(ledger, group)]
     if inside:
         raise InputError(
             f"security group {group.name!r} of project {group.project!r} {why}, but "
             f"{projects.names('instance', inside)} {'is' if len(inside) == 1 else 'are'} in it; take them out first"
         )
+    others = security_rules.naming(ledger, group)
+    if others and group.name != projects.DEFAULT_GROUP:
+        raise InputError(
+            f"security group {group.name!r} of project {group.project!r} {why}, but rules of "
+            f"{projects.names('security group', others)} name it; take these out first"
+        )
+    for rule in security_rules.of_group(ledger, group):
+        ledger.drop(rule)
     ledger.drop(group)
 
 

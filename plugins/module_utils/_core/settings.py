@@ -12,16 +12,18 @@ from __future__ import annotations
 import difflib
 import typing as t
 
-from . import naming
+from . import guest_rules, naming
 from .errors import InputError
 from .fields import Fields, integer, items, text
 from .floating_addresses import GREATEST_SEND_ARP
+from .guest_rules import Traffic
 
 #: The network managers, in nova's words without `Manager`.
 MANAGERS = ("flat", "flatdhcp", "vlan")
 
 #: Variables that hold for the whole site.
 SITE_OPTIONS = (
+    "nova_allow_same_net_traffic",
     "nova_auto_assign_floating_ip",
     "nova_cnt_vpn_clients",
     "nova_default_floating_pool",
@@ -39,6 +41,8 @@ SITE_OPTIONS = (
     "nova_force_snat_range",
     "nova_gateway",
     "nova_gateway_v6",
+    "nova_metadata_host",
+    "nova_metadata_port",
     "nova_multi_host",
     "nova_network_device_mtu",
     "nova_network_host",
@@ -46,6 +50,7 @@ SITE_OPTIONS = (
     "nova_network_manager",
     "nova_network_size",
     "nova_num_networks",
+    "nova_provider_rules",
     "nova_quota_fixed_ips",
     "nova_quota_floating_ips",
     "nova_quota_networks",
@@ -76,6 +81,7 @@ HOST_OPTIONS = (
 
 #: Variables that the roles read beside these.
 OTHER_OPTIONS = (
+    "nova_floating_port_forwards",
     "nova_floating_ranges",
     "nova_guard_timeout",
     "nova_instances",
@@ -94,6 +100,7 @@ GREATEST_VLAN = 4094
 GREATEST_PORT = 65535
 GREATEST_COUNT = 1 << 24
 DEFAULT_LEASE_TIME = 86400
+DEFAULT_METADATA_PORT = 8775
 
 #: A quota that is none.
 UNLIMITED = -1
@@ -153,6 +160,10 @@ class Settings(t.NamedTuple):
     flat_network_bridge: str | None
     flat_network_dns: str | None
     network_device_mtu: int | None
+    #: Where the metadata service is, without an address on the router of the guests; None where there is none.
+    metadata: tuple[str | None, int] | None
+    allow_same_net_traffic: bool
+    provider_rules: tuple[Traffic, ...]
 
 
 def read(site: Fields) -> Settings:
@@ -191,7 +202,24 @@ def read(site: Fields) -> Settings:
         flat_network_bridge=site.optional_interface("nova_flat_network_bridge"),
         flat_network_dns=site.optional_address("nova_flat_network_dns"),
         network_device_mtu=site.optional_integer("nova_network_device_mtu", LEAST_MTU, GREATEST_MTU),
+        metadata=_metadata(site),
+        allow_same_net_traffic=site.boolean("nova_allow_same_net_traffic", False),
+        provider_rules=_provider_rules(site),
     )
+
+
+def _metadata(site: Fields) -> tuple[str | None, int] | None:
+    """There is a service where one of the two is set."""
+    host = site.optional_address("nova_metadata_host")
+    port = site.optional_integer("nova_metadata_port", 1, GREATEST_PORT)
+    return None if host is None and port is None else (host, port or DEFAULT_METADATA_PORT)
+
+
+def _provider_rules(site: Fields) -> tuple[Traffic, ...]:
+    found = []
+    for path, value in site.items("nova_provider_rules"):
+        found.append(guest_rules.provider_rule(Fields(value, path)))
+    return tuple(dict.fromkeys(found))
 
 
 def manager(value: str, path: str) -> str:

@@ -86,6 +86,27 @@ class SecurityGroup(t.NamedTuple):
     network: str | None = None
     subnet: str | None = None
     origin: str = "inventory"
+    description: str | None = None
+
+
+class SecurityGroupRule(t.NamedTuple):
+    """What a group lets in or out. None sets no limit; `remote_group` is another group of the project, or itself.
+
+    `id` follows from all other fields but the origin (`security_rules.identified`).
+    """
+
+    id: str
+    project: str
+    security_group: str
+    direction: str
+    protocol: str | None = None
+    from_port: int | None = None
+    to_port: int | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+    cidr: str | None = None
+    remote_group: str | None = None
+    origin: str = "inventory"
 
 
 class Instance(t.NamedTuple):
@@ -151,6 +172,18 @@ class FloatingIp(t.NamedTuple):
     origin: str = "inventory"
 
 
+class PortForward(t.NamedTuple):
+    """The ports from `from_port` to `to_port` of a floating IP lead to those from `fixed_port` on of a fixed one."""
+
+    address: str
+    protocol: str
+    from_port: int
+    to_port: int
+    fixed_address: str
+    fixed_port: int
+    origin: str = "inventory"
+
+
 class State(t.NamedTuple):
     """All that the store holds, each kind by its natural key."""
 
@@ -162,10 +195,12 @@ class State(t.NamedTuple):
     vifs: dict[tuple[str, str], Vif]
     fixed_ips: dict[str, FixedIp]
     floating_ips: dict[str, FloatingIp]
+    security_group_rules: dict[str, SecurityGroupRule]
+    port_forwards: dict[tuple[str, str, int], PortForward]
 
 
 def empty() -> State:
-    return State({}, {}, {}, {}, {}, {}, {}, {})
+    return State(*({} for _kind in State._fields))
 
 
 class Change(t.NamedTuple):
@@ -218,11 +253,13 @@ _VERBS = {
     "projects": ("remove", "alter", "add"),
     "networks": ("delete", "modify", "create"),
     "security_groups": ("delete", "modify", "create"),
+    "security_group_rules": ("remove", "alter", "add"),
     "instances": ("remove", "alter", "add"),
     "memberships": ("remove", "alter", "add"),
     "vifs": ("remove", "alter", "add"),
     "fixed_ips": ("forget", "reassign", "allocate"),
     "floating_ips": ("delete", "reassign", "create"),
+    "port_forwards": ("remove", "redirect", "add"),
 }
 
 
@@ -245,6 +282,10 @@ _CALLED: dict[type, tuple[str, tuple[str, ...]]] = {
     Project: ("project {name}", ("name",)),
     Network: ("network {label}", ("label", "uuid")),
     SecurityGroup: ("security group {name} of project {project}", ("name", "project")),
+    SecurityGroupRule: (
+        "rule of security group {security_group} of project {project}: {direction}",
+        ("id", "project", "security_group", "direction"),
+    ),
     Instance: ("instance {name} of project {project} on host {host}", ("name", "project", "host")),
     Membership: (
         "instance {instance} in security group {security_group}",
@@ -256,6 +297,10 @@ _CALLED: dict[type, tuple[str, tuple[str, ...]]] = {
         ("address", "version", "network", "instance", "host", "released_at"),
     ),
     FloatingIp: ("floating IP {address} of pool {pool}", ("address", "pool")),
+    PortForward: (
+        "port forward {protocol} {from_port}:{to_port} of floating IP {address} to {fixed_address}:{fixed_port}",
+        ("address", "protocol", "from_port", "to_port", "fixed_address", "fixed_port"),
+    ),
 }
 
 
