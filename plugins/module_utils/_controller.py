@@ -29,6 +29,7 @@ def run(parameters: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         parameters["hosts"],
         parameters["security_groups"],
         parameters["floating_ranges"],
+        parameters["floating_port_forwards"],
     )
     plans: dict[str, plan.Plan] = {}
 

@@ -62,8 +62,8 @@ options:
     default: []
   security_groups:
     description:
-      - The security groups, each with C(project) and C(name), and optionally C(subnet_size) or C(subnet), and
-        C(network).
+      - The security groups, each with C(project) and C(name), and optionally C(rules), C(description), C(subnet_size)
+        or C(subnet), and C(network).
     type: list
     elements: dict
     default: []
@@ -72,6 +72,13 @@ options:
       - The floating IPs, each entry a range or a mapping with C(range), C(pool) and C(interface).
     type: list
     elements: raw
+    default: []
+  floating_port_forwards:
+    description:
+      - Single ports of floating IPs that lead to instances, each with C(address), C(protocol), C(ports) and
+        C(instance), and optionally C(network) and C(fixed_port).
+    type: list
+    elements: dict
     default: []
   hosts:
     description:
@@ -141,6 +148,7 @@ def main() -> None:
             "hosts": {"type": "dict", "required": True},
             "security_groups": {"type": "list", "elements": "dict", "default": []},
             "floating_ranges": {"type": "list", "elements": "raw", "default": []},
+            "floating_port_forwards": {"type": "list", "elements": "dict", "default": []},
             "host_links": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,

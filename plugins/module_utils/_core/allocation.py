@@ -12,14 +12,24 @@ from __future__ import annotations
 
 import typing as t
 
-from . import addressing, fixed_ips, floating_ips, instances, network, projects, security_groups, security_rules
+from . import (
+    addressing,
+    fixed_ips,
+    floating_ips,
+    instances,
+    network,
+    port_forwards,
+    projects,
+    security_groups,
+    security_rules,
+)
 from .declaration import Declaration, Host
 from .errors import InputError
 from .instance_request import ANY, InstanceRequest
 from .instances import Settling
 from .ledger import MemoryLedger
 from .network_request import NetworkRequest
-from .state import FixedIp, FloatingIp, Instance, Network, Project, SecurityGroup, State, Vif
+from .state import FixedIp, FloatingIp, Instance, Network, PortForward, Project, SecurityGroup, State, Vif
 
 INVENTORY = "inventory"
 
@@ -370,12 +380,13 @@ class _Allocation:
         wanted = self._wanted_associations()
         kept = {address for declared in self._declared.projects.values() for address in declared.floating_ips}
         by_any = self._floating_by_choice()
+        forwarded = self._remove_forwards()
         for row in self._ledger.where(FloatingIp, associated_by=INVENTORY):
             if row.address in wanted or row.address in by_any or row.auto_assigned:
                 continue
             floating_ips.disassociate(self._ledger, row.address)
         for row in self._ledger.where(FloatingIp, allocated_by=INVENTORY, fixed_address=None):
-            if row.address not in wanted and row.address not in kept:
+            if row.address not in wanted and row.address not in kept and row.address not in forwarded:
                 floating_ips.release(self._ledger, row.address)
         self._allocate_declared(wanted)
         served = set(by_any.values())
@@ -384,7 +395,20 @@ class _Allocation:
                 instances.associate_any(self._work, request)
             else:
                 instances.auto_assign(self._work, request)
+        for forward in self._declared.port_forwards:
+            project, place = port_forwards.project_of(self._ledger, forward), forward.place
+            instances.own_floating(self._work, project, place.address, f"{place.path}.address")
+            port_forwards.put(self._ledger, forward, INVENTORY)
         self._remove_floating()
+
+    def _remove_forwards(self) -> set[str]:
+        """Those that are no longer declared. The floating IPs that have some, of whomever."""
+        wanted = {request.place.key for request in self._declared.port_forwards}
+        for row in self._ledger.where(PortForward, origin=INVENTORY):
+            if (row.address, row.protocol, row.from_port) not in wanted:
+                self._ledger.drop(row)
+        left = {row.address for row in self._ledger.where(PortForward)}
+        return left | {request.place.address for request in self._declared.port_forwards}
 
     def _wanted_associations(self) -> dict[str, InstanceRequest]:
         wanted: dict[str, InstanceRequest] = {}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import addressing, floating_ips, instance_request, naming, network_request
+from . import addressing, floating_ips, instance_request, naming, network_request, port_forwards
 from . import settings as site_options
 from .errors import InputError
 from .fields import Fields, items, text
@@ -73,6 +73,7 @@ class Declaration(t.NamedTuple):
     floating_ranges: tuple[DeclaredPool, ...]
     instances: dict[str, InstanceRequest]
     hosts: dict[str, Host]
+    port_forwards: tuple[port_forwards.Request, ...] = ()
 
 
 def parse(
@@ -83,6 +84,7 @@ def parse(
     hosts: dict[str, t.Any],
     security_groups: t.Sequence[t.Any] = (),
     floating_ranges: t.Sequence[t.Any] = (),
+    floating_port_forwards: t.Sequence[t.Any] = (),
 ) -> Declaration:
     """Read the whole declaration; the paths in messages are the names of the variables.
 
@@ -114,6 +116,7 @@ def parse(
         _pools(floating_ranges, read),
         _instances(instances, known_hosts),
         known_hosts,
+        _forwards(floating_port_forwards),
     )
 
 
@@ -208,6 +211,16 @@ def _pools(ranges: t.Sequence[t.Any], read: Settings) -> tuple[DeclaredPool, ...
             pool_of[address] = path
         declared.append(pool)
     return tuple(declared)
+
+
+def _forwards(forwards: t.Sequence[t.Any]) -> tuple[port_forwards.Request, ...]:
+    declared: dict[tuple[str, str, int], port_forwards.Request] = {}
+    for path, value in items(forwards, "nova_floating_port_forwards"):
+        request = port_forwards.read(Fields(value, path))
+        if request.place.key in declared:
+            raise InputError(f"{path}: {request.place.named} is declared twice; a port leads to one instance")
+        declared[request.place.key] = request
+    return tuple(declared.values())
 
 
 def _instances(instances: list[t.Any], hosts: dict[str, Host]) -> dict[str, InstanceRequest]:

@@ -16,7 +16,7 @@ from .addressing import Range
 from .errors import InputError
 from .ledger import Ledger
 from .settings import UNLIMITED
-from .state import FixedIp, FloatingIp, Instance, Network
+from .state import FixedIp, FloatingIp, Instance, Network, PortForward
 
 #: A range in CIDR form has a network address, a broadcast address, and hosts between them.
 SMALLEST_CIDR = 4
@@ -112,6 +112,7 @@ def delete(ledger: Ledger, values: t.Iterable[str], force: bool = False, path: s
     if used and not force:
         raise InputError(f"{path}: {_some(used)} in use; release what is in use first, or delete it by force")
     for row in rows:
+        _drop_forwards(ledger, row)
         ledger.drop(row)
     return rows
 
@@ -246,11 +247,14 @@ def release(ledger: Ledger, address: str, project: str | None = None, force: boo
         raise InputError(
             f"floating IP {row.address} leads to {_target(ledger, row)}; disassociate it first, or release it by force"
         )
+    if not force:
+        _check_no_forwards(ledger, row, "be released")
     return _put_back(ledger, row)
 
 
 def _put_back(ledger: Ledger, row: FloatingIp) -> FloatingIp:
     """In its pool, as if nobody had ever had it."""
+    _drop_forwards(ledger, row)
     row = FloatingIp(row.address, row.pool, row.interface, origin=row.origin)
     ledger.put(row)
     return row
@@ -296,6 +300,34 @@ def associate(ledger: Ledger, address: str, fixed_address: str, project: str | N
 
 
 def _lead(ledger: Ledger, row: FloatingIp, fixed_address: str, by: str) -> FloatingIp:
+    check_target(ledger, row, fixed_address)
+    _check_no_forwards(ledger, row, "lead to another as a whole")
+    row = row._replace(fixed_address=fixed_address, associated_by=by)
+    ledger.put(row)
+    return row
+
+
+def forwards(ledger: Ledger, address: str) -> list[PortForward]:
+    return ledger.where(PortForward, address=address)
+
+
+def _check_no_forwards(ledger: Ledger, row: FloatingIp, what: str) -> None:
+    there = forwards(ledger, row.address)
+    if there:
+        ports = [f"{each.protocol} {each.from_port} leads to {each.fixed_address}" for each in there[:_NAMED]]
+        raise InputError(
+            f"floating IP {row.address} cannot {what}, because it has port forwards: {', '.join(ports)}; "
+            "remove these first, or take another one"
+        )
+
+
+def _drop_forwards(ledger: Ledger, row: FloatingIp) -> None:
+    for each in forwards(ledger, row.address):
+        ledger.drop(each)
+
+
+def check_target(ledger: Ledger, row: FloatingIp, fixed_address: str) -> None:
+    """InputError unless the floating IP may lead to the fixed one, as a whole or by a port."""
     fixed = ledger.get(FixedIp, fixed_address)
     instance = None if fixed is None or fixed.instance is None else ledger.get(Instance, fixed.instance)
     if fixed is None or instance is None:
@@ -320,9 +352,6 @@ def _lead(ledger: Ledger, row: FloatingIp, fixed_address: str, by: str) -> Float
             f"floating IP {row.address} cannot lead to {whither}: floating IPs are not available in flat mode, and "
             f"network {network.label!r} is flat; choose a fixed IP on a flatdhcp or vlan network"
         )
-    row = row._replace(fixed_address=fixed_address, associated_by=by)
-    ledger.put(row)
-    return row
 
 
 def disassociate(ledger: Ledger, address: str, project: str | None = None, force: bool = False) -> FloatingIp:
@@ -382,6 +411,10 @@ def fixed_address_of(ledger: Ledger, instance: str, network: str | None = None, 
 
 def instance_gone(ledger: Ledger, fixed_addresses: t.Iterable[str]) -> list[FloatingIp]:
     """Nobody holds these addresses any longer, so nothing leads to them; auto-assigned ones go back to their pools."""
+    fixed_addresses = list(fixed_addresses)
+    for address in fixed_addresses:
+        for forward in ledger.where(PortForward, fixed_address=address):
+            ledger.drop(forward)
     return [
         _let_go(ledger, row) for address in fixed_addresses for row in ledger.where(FloatingIp, fixed_address=address)
     ]

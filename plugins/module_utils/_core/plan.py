@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import address_pairs, addressing, naming
+from . import address_pairs, addressing, naming, port_forwards
 from .addressing import stable_mac
 from .declaration import Declaration, Host
 from .errors import InputError
@@ -19,7 +19,7 @@ from .guests import Guest, guests, host_gateway_v6, host_gateways
 from .links import sysctl
 from .plan_security import Groups
 from .settings import Settings
-from .state import FloatingIp, Network, State
+from .state import FloatingIp, Network, PortForward, State
 
 VERSION = 1
 
@@ -44,6 +44,8 @@ class _Site(t.NamedTuple):
     served: dict[str, set[str]]
     #: IPv4 floating IPs that lead to a guest, by the host that is its gateway, in order of address.
     floating_ips: dict[str, list[FloatingIp]]
+    #: Port forwards in the same way, and the floating IPs that have them.
+    port_forwards: dict[str, list[PortForward]]
     groups: Groups
 
 
@@ -56,7 +58,7 @@ def compose(state: State, declaration: Declaration) -> dict[str, Plan]:
 
 def _look_up(state: State, settings: Settings) -> _Site:
     nics = guests(state)
-    site = _Site(state, settings, {}, {}, host_gateways(state), {}, {}, Groups(state, nics))
+    site = _Site(state, settings, {}, {}, host_gateways(state), {}, {}, {}, Groups(state, nics))
     for network in state.networks.values():
         if network.manager != "flat" and network.host is not None:
             site.served.setdefault(network.host, set()).add(network.label)
@@ -66,9 +68,10 @@ def _look_up(state: State, settings: Settings) -> _Site:
         site.by_host.setdefault(guest.instance.host, []).append(guest)
         site.by_network.setdefault(guest.network.label, []).append(guest)
     for row in _leading(state):
-        gateway_host = _gateway_host(row, state)
+        gateway_host = _gateway_host(t.cast(str, row.fixed_address), state)
         if gateway_host is not None:
             site.floating_ips.setdefault(gateway_host, []).append(row)
+    _look_up_forwards(site)
     return site
 
 
@@ -88,15 +91,32 @@ def _check_pairs(site: _Site) -> None:
                 address_pairs.check(guest.allowed_address_pairs, network, filter(None, gateways), path)
 
 
+def _look_up_forwards(site: _Site) -> None:
+    """One host has a floating IP: so all that its ports lead to has to be behind that one."""
+    first: dict[str, tuple[str, PortForward]] = {}
+    for row in sorted(site.state.port_forwards.values(), key=port_forwards.order):
+        gateway_host = _gateway_host(row.fixed_address, site.state)
+        if gateway_host is None:
+            continue
+        other_host, other = first.setdefault(row.address, (gateway_host, row))
+        if other_host != gateway_host:
+            raise InputError(
+                f"floating IP {row.address}: {row.protocol} {row.from_port} leads to {row.fixed_address}, whose "
+                f"gateway is host {gateway_host!r}, but {other.protocol} {other.from_port} to {other.fixed_address} behind "
+                f"{other_host!r}; one host has a floating IP, so take another one for either"
+            )
+        site.port_forwards.setdefault(gateway_host, []).append(row)
+
+
 def _leading(state: State) -> list[FloatingIp]:
     """IPv4 floating IPs that are associated, in an order that does not depend on how they came to be there."""
     rows = [row for row in state.floating_ips.values() if row.fixed_address and addressing.version(row.address) == 4]
     return sorted(rows, key=lambda row: addressing.number(row.address))
 
 
-def _gateway_host(row: FloatingIp, state: State) -> str | None:
-    """The host that translates the floating IP: the one of the network, in multi_host that of the instance."""
-    fixed = state.fixed_ips.get(t.cast(str, row.fixed_address))
+def _gateway_host(fixed_address: str, state: State) -> str | None:
+    """The host that leads a floating IP there: the one of the network, in multi_host that of the instance."""
+    fixed = state.fixed_ips.get(fixed_address)
     if fixed is None or fixed.instance is None:
         return None
     network = state.networks[fixed.network]
@@ -111,6 +131,10 @@ def _host_plan(host: Host, site: _Site) -> Plan:
     served = [network for network in carried if network.label in site.served.get(host.name, ())]
     _check_nodes(host, carried, served)
     places = [(row, _public_interface(host, row)) for row in site.floating_ips.get(host.name, ())]
+    forwards = site.port_forwards.get(host.name, [])
+    shared = [site.state.floating_ips[address] for address in dict.fromkeys(row.address for row in forwards)]
+    bound = places + [(row, _public_interface(host, row)) for row in shared]
+    bound.sort(key=lambda place: addressing.number(place[0].address))
     return {
         "version": VERSION,
         "host": host.name,
@@ -128,10 +152,11 @@ def _host_plan(host: Host, site: _Site) -> Plan:
         "packet_filter": {
             **_packet_filter(host, [each for each in served if each.cidr is not None], site.settings),
             **_floating_ips(host, places),
+            **_port_forwards(host, forwards),
             **_metadata(served, site.settings),
             **site.groups.section(present, _dhcp_servers(host, carried, site), site.settings),
         },
-        **_floating_addresses(places, site.settings),
+        **_floating_addresses(bound, site.settings),
     }
 
 
@@ -437,6 +462,26 @@ def _floating_ips(host: Host, places: list[tuple[FloatingIp, str]]) -> Plan:
         for row, interface in places
     ]
     return {"floating_ips": entries} if entries else {}
+
+
+def _port_forwards(host: Host, forwards: list[PortForward]) -> Plan:
+    for row in forwards:
+        if row.address == host.routing_source_ip:
+            raise InputError(
+                f"host {host.name!r}: {row.address} is its nova_routing_source_ip or nova_my_ip, but also a floating "
+                "IP with port forwards, and would go with these; take another address for one of the two"
+            )
+    entries = [
+        {
+            "address": row.address,
+            "protocol": row.protocol,
+            "ports": str(row.from_port) if row.from_port == row.to_port else f"{row.from_port}:{row.to_port}",
+            "fixed_address": row.fixed_address,
+            "fixed_port": row.fixed_port,
+        }
+        for row in forwards
+    ]
+    return {"port_forwards": entries} if entries else {}
 
 
 def _floating_addresses(places: list[tuple[FloatingIp, str]], settings: Settings) -> Plan:

@@ -64,7 +64,7 @@ class Groups:
             {
                 "name": f"{project}/{name}",
                 "members": self._members.get((project, name), []) if (project, name) in named else [],
-                "rules": [security_rules.written(row) for row in self._rules.get((project, name), ())]
+                "rules": [_rule(row) for row in self._rules.get((project, name), ())]
                 if (project, name) in used
                 else [],
             }
@@ -79,6 +79,12 @@ class Groups:
         if settings.provider_rules:
             section["provider_rules"] = [guest_rules.written(rule) for rule in settings.provider_rules]
         return section
+
+
+def _rule(row: SecurityGroupRule) -> Plan:
+    """Groups are named with their projects, of which a host has several."""
+    rule = security_rules.written(row)
+    return rule if row.remote_group is None else {**rule, "group": f"{row.project}/{row.remote_group}"}
 
 
 def _addresses(guest: Guest, dhcp_servers: t.Mapping[str, str]) -> t.Iterator[Plan]:
