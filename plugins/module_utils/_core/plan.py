@@ -102,8 +102,8 @@ def _look_up_forwards(site: _Site) -> None:
         if other_host != gateway_host:
             raise InputError(
                 f"floating IP {row.address}: {row.protocol} {row.from_port} leads to {row.fixed_address}, whose "
-                f"gateway is host {gateway_host!r}, but {other.protocol} {other.from_port} to {other.fixed_address} behind "
-                f"{other_host!r}; one host has a floating IP, so take another one for either"
+                f"gateway is host {gateway_host!r}, but {other.protocol} {other.from_port} to {other.fixed_address} "
+                f"behind {other_host!r}; one host has a floating IP, so take another one for either"
             )
         site.port_forwards.setdefault(gateway_host, []).append(row)
 
