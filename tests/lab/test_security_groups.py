@@ -70,15 +70,15 @@ with ThreadPoolExecutor(300) as pool:
 #: One conversation by UDP, whose course is told in a file.
 TALK = """
 import socket, sys, time
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker, open(sys.argv[3], "w", buffering=1) as log:
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker, open(sys.argv[3], "wb", buffering=0) as log:
     asker.settimeout(0.2)
     asker.connect((sys.argv[1], int(sys.argv[2])))
     while True:
         try:
             asker.send(b"still there")
-            log.write(asker.recv(100) and "+")
+            log.write(asker.recv(100) and b"+")
         except OSError:
-            log.write("-")
+            log.write(b"-")
         time.sleep(0.1)
 """
 METADATA = """

@@ -28,30 +28,34 @@ _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_STATUS, _CTA_ID, _CTA_ZONE = 1, 2, 3, 12
 _STATUS = struct.Struct("!I")
 _EXPECTED = 1
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
-_CTA_IP_V4_SRC, _CTA_IP_V4_DST = 1, 2
+#: Of source and destination.
+_CTA_IP = {socket.AF_INET: (1, 2), socket.AF_INET6: (3, 4)}
+_LENGTH = {socket.AF_INET: 4, socket.AF_INET6: 16}
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp"}
+_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 _ENOENT = 2
 #: Deletions a datagram.
 _BATCH = 200
 
 
-def cut(ends: t.Callable[[Connection], bool]) -> int:
-    """End every IPv4 connection for which `ends` says so; how many there were."""
+def cut(ends: t.Callable[[Connection], bool], version: int = 4) -> int:
+    """End every connection of IPv4 or IPv6 for which `ends` says so; how many there were."""
+    family = _FAMILIES[version]
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as kernel:
             kernel.bind((0, 0))
-            doomed = [key for connection, key in _read(kernel) if ends(connection)]
+            doomed = [key for connection, key in _read(kernel, family) if ends(connection)]
             for start in range(0, len(doomed), _BATCH):
-                _delete(kernel, doomed[start : start + _BATCH])
+                _delete(kernel, family, doomed[start : start + _BATCH])
     except OSError as error:
         raise HostError(f"cannot end connections: {first_line(error)}") from error
     return len(doomed)
 
 
-def _read(kernel: socket.socket) -> t.Iterator[tuple[Connection, bytes]]:
-    """All IPv4 connections, each with the attributes by which the kernel finds it again."""
-    body = _GENERIC.pack(socket.AF_INET, 0, 0)
+def _read(kernel: socket.socket, family: int) -> t.Iterator[tuple[Connection, bytes]]:
+    """All connections of the family, each with the attributes by which the kernel finds it again."""
+    body = _GENERIC.pack(family, 0, 0)
     kernel.send(MESSAGE.pack(MESSAGE.size + len(body), _GET, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
     while True:
         buffer = kernel.recv(1 << 18)
@@ -65,8 +69,8 @@ def _read(kernel: socket.socket) -> t.Iterator[tuple[Connection, bytes]]:
                 raise OSError(code, "the kernel does not show its connections")
             at = _attributes(buffer, position + MESSAGE.size + _GENERIC.size, position + length)
             if _CTA_TUPLE_ORIG in at and _CTA_TUPLE_REPLY in at:
-                protocol, source, destination, _from, port = _tuple(buffer, at[_CTA_TUPLE_ORIG])
-                _same, answers, answered, answer_port, _to = _tuple(buffer, at[_CTA_TUPLE_REPLY])
+                protocol, source, destination, _from, port = _tuple(buffer, at[_CTA_TUPLE_ORIG], family)
+                _same, answers, answered, answer_port, _to = _tuple(buffer, at[_CTA_TUPLE_REPLY], family)
                 key = b"".join(_whole(buffer, at[kind]) for kind in (_CTA_TUPLE_ORIG, _CTA_ID, _CTA_ZONE) if kind in at)
                 related = _CTA_STATUS in at and _STATUS.unpack_from(buffer, at[_CTA_STATUS] + 4)[0] & _EXPECTED
                 yield (
@@ -76,10 +80,10 @@ def _read(kernel: socket.socket) -> t.Iterator[tuple[Connection, bytes]]:
             position += (length + 3) & ~3
 
 
-def _delete(kernel: socket.socket, keys: list[bytes]) -> None:
+def _delete(kernel: socket.socket, family: int, keys: list[bytes]) -> None:
     messages = []
     for number, key in enumerate(keys, 2):
-        body = _GENERIC.pack(socket.AF_INET, 0, 0) + key
+        body = _GENERIC.pack(family, 0, 0) + key
         messages.append(MESSAGE.pack(MESSAGE.size + len(body), _DELETE, NLM_F_REQUEST | NLM_F_ACK, number, 0) + body)
     kernel.send(b"".join(messages))
     answers = 0
@@ -113,12 +117,13 @@ def _whole(buffer: bytes, position: int) -> bytes:
     return buffer[position : position + ((length + 3) & ~3)]
 
 
-def _tuple(buffer: bytes, position: int) -> tuple[str, str, str, int, int]:
+def _tuple(buffer: bytes, position: int, family: int) -> tuple[str, str, str, int, int]:
     """Protocol, source, destination, source port and destination port of one direction."""
     at = _nested(buffer, position)
     addresses, protocol = _nested(buffer, at[_CTA_TUPLE_IP]), _nested(buffer, at[_CTA_TUPLE_PROTO])
     source, destination = (
-        socket.inet_ntoa(buffer[addresses[kind] + 4 : addresses[kind] + 8]) for kind in (_CTA_IP_V4_SRC, _CTA_IP_V4_DST)
+        socket.inet_ntop(family, buffer[addresses[kind] + 4 : addresses[kind] + 4 + _LENGTH[family]])
+        for kind in _CTA_IP[family]
     )
     number = buffer[protocol[_CTA_PROTO_NUM] + 4]
     ports = [
