@@ -94,9 +94,9 @@ notes:
   - Connections that are established are not disturbed. The exception is what a floating IP or a forwarded port led to a
     guest, or a guest outwards, that is no longer led so, and what a security group no longer allows. It is ended, for
     the kernel would go on with it.
-  - Security groups concern IPv4. Between guests of one bridge they hold where C(net.bridge.bridge-nf-call-iptables) is
-    on.
-    Where C(instances) are given the module puts it on, loading the kernel's module C(br_netfilter) if need be.
+  - Security groups hold for IPv4 and IPv6. Between guests of one bridge they do where
+    C(net.bridge.bridge-nf-call-iptables) and C(net.bridge.bridge-nf-call-ip6tables) are on.
+    Where C(instances) are given the module puts them on, loading the kernel's module C(br_netfilter) if need be.
     With O(backend=iptables) a group that a rule names is a set, for which the program C(ipset) is needed. Sets
     whose name begins with C(nova-network-) belong to this module.
   - A warning names what other programs, such as firewalld, certainly drop of what guests need by rules of their own,

@@ -204,7 +204,8 @@ def close(variant, hook):
 
 def apply(**more):
     driver.apply({**PLAN, **more}, **OPTIONS)
-    assert not driver.apply({**PLAN, **more}, check=True, **OPTIONS)["changed"]
+    again = driver.apply({**PLAN, **more}, check=True, **OPTIONS)
+    assert not again["changed"], again["actions"]
 
 
 pytestmark = pytest.mark.parametrize("variant", ["nft", "legacy", "nftables"], indirect=True)
@@ -464,6 +465,7 @@ def test_addresses_are_bound_while_rules_lead_them_on(site, variant, monkeypatch
 
 THROUGH = pytest.mark.parametrize("site", [SHAPES["bridged through the filter"]], ids=["groups"], indirect=True)
 ADDRESSES = {name: address for name, (_bridge, address) in PLACES.items()}
+ADDRESSES_V6 = {"a": "fd00::2", "b": "fd00::3"}
 
 
 def guarded(groups, **more):
@@ -594,6 +596,48 @@ def test_provider_rules_come_before_everything(site):
     apply(**guarded(groups, provider_rules=[{"cidr": "192.0.2.9/32"}, {"protocol": "tcp", "ports": "4001"}]))
     assert talk() == "no answer"
     assert hears(site, "a", "tcp/10.0.0.3/4000", "tcp/10.0.0.3/4001") == [True, False]
+
+
+@THROUGH
+def test_groups_hold_for_ipv6(site):
+    """As iptables, ip6tables and nft give all kinds of rules back; and as packets meet them."""
+    run("sysctl", "-qw", "net.bridge.bridge-nf-call-ip6tables=1")
+    batch("addr add fd00::1/64 dev br100 nodad\n")
+    for name in "ab":
+        batch(f"addr add {ADDRESSES_V6[name]}/64 dev eth0 nodad\n", *site.inside[name])
+    kinds = [
+        {"protocol": "tcp", "ports": "80", "cidr": "fd00:1::/48"},
+        {"protocol": "udp", "ports": "8000:8010"},
+        {"protocol": "icmp", "icmp_type": 1, "icmp_code": 4, "cidr": "fd00:1::7/128"},
+        {"protocol": "icmp", "cidr": "0.0.0.0/0"},
+        {"protocol": "tcp", "ports": "22", "group": "clients"},
+        {"direction": "egress", "protocol": "tcp", "cidr": "192.0.2.0/24"},
+    ]
+    echo = {"protocol": "icmpv6", "icmp_type": 128, "group": "clients"}
+
+    def guards(*rules, names="b"):
+        return {
+            "instances": [
+                {"address": ADDRESSES_V6[name], "cidr": "fd00::/64", "security_groups": ["web"]} for name in names
+            ],
+            "security_groups": [
+                {"name": "web", "members": [], "rules": [*kinds[:-1], *rules]},
+                {"name": "clients", "members": [ADDRESSES_V6["a"], "10.0.0.2"], "rules": []},
+            ],
+            "provider_rules": [{"protocol": "icmp", "cidr": "fd00::66/128"}],
+        }
+
+    apply(**guards())
+    assert not site.pings("a", "fd00::3") and site.pings("b", "fd00::1") and site.pings("b", "fd00::2")
+    apply(**guards(echo))
+    assert site.pings("a", "fd00::3") and not site.pings("node", "fd00::3")
+    # Who may send something of IPv4 alone sends nothing of IPv6, but what its link needs.
+    apply(**guards(echo, kinds[-1]))
+    assert not site.pings("b", "fd00::2") and site.pings("a", "fd00::3")
+    batch("neigh flush dev eth0\n", *site.inside["a"])
+    assert site.pings("a", "fd00::3")
+    apply()
+    assert site.pings("node", "fd00::3")
 
 
 @THROUGH

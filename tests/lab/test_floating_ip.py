@@ -14,6 +14,7 @@ from nova_site import Site, Watch, seen_sources, snapshot, wait_for
 
 NODES = {"single_network_host": ("net1", "compute1", "compute2"), "multi_host": ("compute1", "compute2", "compute3")}
 FLOATING = "203.0.113.77"
+OPEN = [{"project": "acme", "name": "default", "rules": [{"protocol": "tcp", "ports": 8081}]}]
 
 
 class Deployment(t.NamedTuple):
@@ -63,6 +64,7 @@ class Deployment(t.NamedTuple):
 def deployment(request: pytest.FixtureRequest, lab_factory, tmp_path_factory) -> Deployment:
     """The example inventory, each guest saying its name at port 8081; web1 has the floating IP."""
     site = Site(lab_factory(request.param), request.param, tmp_path_factory.mktemp(request.param))
+    site.change(nova_security_groups=OPEN)
     site.run()
     plans = site.plans()
     guests = site.boot_guests(plans)

@@ -29,9 +29,9 @@ _STATUS = struct.Struct("!I")
 _EXPECTED = 1
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
 #: Of source and destination.
-_CTA_IP = {socket.AF_INET: (1, 2), socket.AF_INET6: (3, 4)}
-_LENGTH = {socket.AF_INET: 4, socket.AF_INET6: 16}
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_CTA_IP: dict[int, tuple[int, int]] = {socket.AF_INET: (1, 2), socket.AF_INET6: (3, 4)}
+_LENGTH: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
+_FAMILIES: dict[int, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 _CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 _ENOENT = 2

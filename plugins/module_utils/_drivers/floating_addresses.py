@@ -52,6 +52,19 @@ def apply(plan: object, *, check: bool = False, only_unbind: bool = False, wait:
     return {"changed": bool(difference), "actions": difference.actions(), "diff": difference.diff()}
 
 
+def own(version: int) -> set[str]:
+    """The host's addresses of IPv4 or IPv6."""
+    if version == 4:
+        return {place.address for place in read().places}
+    found = set()
+    with Socket() as kernel:
+        for buffer, start, end in kernel.dump(_RTM_GETADDR, ADDRESS.pack(socket.AF_INET6, 0, 0, 0, 0)):
+            at = attributes(buffer, start + ADDRESS.size, end)
+            if _IFA_ADDRESS in at:
+                found.add(socket.inet_ntop(socket.AF_INET6, value(buffer, at[_IFA_ADDRESS])))
+    return found
+
+
 def read() -> core.State:
     """The interfaces, and their addresses."""
     names = dict(socket.if_nameindex())

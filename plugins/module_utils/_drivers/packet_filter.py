@@ -10,11 +10,12 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import typing as t
 
 from .._core import packet_filter
-from .._core.connections import Gate, Verdict
+from .._core.connections import Connection, Gate, Verdict
 from .._core.errors import HostError
 from .._core.naming import RUN_DIR
 from .._core.outcome import Outcome
@@ -23,6 +24,10 @@ from . import conntrack, floating_addresses, iptables, lock, nftables
 LOCK_FILE = f"{RUN_DIR}/packet_filter.lock"
 
 BACKENDS = {"iptables": iptables.bring, "nftables": nftables.bring}
+
+
+#: Whether a connection ends.
+_Judge = t.Callable[[Connection], bool]
 
 
 def apply(
@@ -62,13 +67,17 @@ def _end_connections(meaning: packet_filter.Intent, outcome: Outcome) -> None:
     itself: it is ended, and nothing else.
     """
     verdict = Verdict(meaning, outcome.gone, outcome.come)
-    judges = [verdict.ends] if verdict.needed else []
-    if meaning.security.guests and outcome.guards:
-        own = {place.address for place in floating_addresses.read().places}
-        judges.append(Gate(meaning.security, own).refuses)
-    if not judges:
-        return
+    judges: dict[int, list[_Judge]] = {4: [verdict.ends] if verdict.needed else [], 6: []}
+    for version, security in ((4, meaning.security), (6, meaning.security_v6)):
+        if security.guests and outcome.guards:
+            judges[version].append(Gate(security, floating_addresses.own(version)).refuses)
     try:
-        conntrack.cut(lambda connection: any(ends(connection) for ends in judges))
+        for version, of_it in judges.items():
+            if of_it:
+                conntrack.cut(functools.partial(_any, of_it), version)
     except HostError as error:
         outcome.warnings.append(f"{error}; those that the plan no longer allows go on until they end by themselves")
+
+
+def _any(judges: list[_Judge], connection: Connection) -> bool:
+    return any(ends(connection) for ends in judges)

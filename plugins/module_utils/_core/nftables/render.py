@@ -33,6 +33,8 @@ _HOOKS = {
 }
 
 _ANYWHERE = "0.0.0.0/0"
+#: Protocols that the tool calls otherwise.
+_KERNEL_NAMES = {"icmpv6": "ipv6-icmp"}
 _PORT = "ipv4_addr . inet_proto . inet_service"
 #: Keeps the source as it is, and lets no chain that comes later change it.
 _AS_IT_IS = "snat to ip saddr"
@@ -45,7 +47,8 @@ def group_name(name: str) -> str:
 
 def labels(meaning: Intent) -> dict[str, str]:
     """The words for what chains and sets serve: the networks', and those of security groups by their chains."""
-    groups = {group_name(group.name): f"security group {group.name}" for group in meaning.security.groups}
+    every = (*meaning.security.groups, *meaning.security_v6.groups)
+    groups = {group_name(group.name): f"security group {group.name}" for group in every}
     return {**{key: f"network {label}" for key, label in meaning.labels.items()}, **groups}
 
 
@@ -59,11 +62,13 @@ def render(meaning: Intent, family: str) -> Table:
         chains["prerouting"] = [*_metadata_redirection(meaning), *_towards_guests(meaning, sets)]
         chains["nat-output"] = _towards_guests(meaning, sets)
         chains["postrouting"] = _postrouting(meaning, sets)
-        guests = _guests(meaning.security, sets, chains)
+        guests = _guests(meaning.security, 4, sets, chains)
         chains["forward"] = [*guests, *_metadata_forwarding(meaning), *_forwarding(meaning, sets)]
         chains["output"] = guests
     else:
-        chains["forward"] = _forwarding(meaning, sets)
+        guests = _guests(meaning.security_v6, 6, sets, chains)
+        chains["forward"] = [*guests, *_forwarding(meaning, sets)]
+        chains["output"] = guests
     chains = {name: rules for name, rules in chains.items() if rules or name not in _HOOKS}
     return Table(sets, chains, {name: hook for name, hook in _HOOKS.items() if name in chains})
 
@@ -74,7 +79,7 @@ def _digest(*words: object) -> str:
 
 def _plain(cidr: str) -> str:
     """A range as the tool writes it."""
-    return cidr[:-3] if cidr.endswith("/32") else cidr
+    return cidr.partition("/")[0] if cidr.endswith("/128" if ":" in cidr else "/32") else cidr
 
 
 # -- translation ------------------------------------------------------------------------------------------------
@@ -231,65 +236,94 @@ def _forwarding(meaning: Intent, sets: dict[str, Set]) -> list[str]:
 # -- security groups --------------------------------------------------------------------------------------------
 
 
-def _guests(security: Section, sets: dict[str, Set], chains: dict[str, list[str]]) -> list[str]:
+#: What IPv6 cannot do without on a link: neighbours, routers, addresses by DHCP. The kernel tracks no connection of it.
+_OF_A_LINK = (
+    "icmpv6 type nd-neighbor-solicit accept",
+    "icmpv6 type nd-neighbor-advert accept",
+    "ip6 saddr fe80::/10 icmpv6 type nd-router-advert accept",
+    "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept",
+)
+_OF_A_LINK_OUT = (
+    *(
+        f"icmpv6 type {kind} return"
+        for kind in (
+            "nd-router-solicit",
+            "nd-neighbor-solicit",
+            "nd-neighbor-advert",
+            "mld-listener-report",
+            "mld-listener-done",
+            "mld2-listener-report",
+        )
+    ),
+    "ip6 daddr ff02::1:2 udp sport 546 udp dport 547 return",
+)
+
+
+def _guests(security: Section, version: int, sets: dict[str, Set], chains: dict[str, list[str]]) -> list[str]:
     """The ways into the chains of guests. Guests for whom the same holds share a chain."""
     if not security.guests:
         return []
+    kind, ip = ("ipv4_addr", "ip") if version == 4 else ("ipv6_addr", "ip6")
     by_name = {group.name: group for group in security.groups}
     rules_of_groups = (rule for group in security.groups for rule in (*group.ingress, *group.egress))
     for name in sorted({rule.group for rule in rules_of_groups if rule.group is not None}):
-        sets[group_name(name)] = Set("ipv4_addr", dict.fromkeys(sorted(by_name[name].members), ""))
+        sets[group_name(name)] = Set(kind, dict.fromkeys(sorted(by_name[name].members), ""))
     if security.provider:
-        chains["provider"] = [_traffic(rule, "saddr", "drop") for rule in security.provider]
+        chains["provider"] = [_traffic(rule, f"{ip} saddr", "drop") for rule in security.provider]
     into: dict[str, str] = {}
     out: dict[str, str] = {}
     for guest in security.guests:
         chain = f"in-{_digest(guest.groups, guest.dhcp_server, guest.open_to)}"
         if chain not in chains:
-            chains[chain] = _into(guest, bool(security.provider))
+            chains[chain] = _into(guest, bool(security.provider), version)
         into[guest.address] = f"goto {chain}"
-        allowed = dict.fromkeys(rule for name in guest.groups for rule in by_name[name].egress)
-        if allowed:
+        if any(by_name[name].limited for name in guest.groups):
+            allowed = dict.fromkeys(rule for name in guest.groups for rule in by_name[name].egress)
             chain = f"out-{_digest(guest.groups)}"
             # Whoever the traffic is for may still refuse it: so it only returns.
             chains[chain] = [
                 "ct state established,related return",
-                *(_traffic(rule, "daddr", "return") for rule in allowed),
+                *(_OF_A_LINK_OUT if version == 6 else ()),
+                *(_traffic(rule, f"{ip} daddr", "return") for rule in allowed),
                 "drop",
             ]
             out[guest.address] = f"jump {chain}"
     for name in dict.fromkeys(name for guest in security.guests for name in guest.groups):
-        chains[group_name(name)] = [_traffic(rule, "saddr", "accept") for rule in by_name[name].ingress]
+        chains[group_name(name)] = [_traffic(rule, f"{ip} saddr", "accept") for rule in by_name[name].ingress]
     rules = []
     if out:
-        sets["guests-out"] = Set("ipv4_addr", out, "verdict")
-        rules.append("ip saddr vmap @guests-out")
-    sets["guests-in"] = Set("ipv4_addr", into, "verdict")
-    return [*rules, "ip daddr vmap @guests-in"]
+        sets["guests-out"] = Set(kind, out, "verdict")
+        rules.append(f"{ip} saddr vmap @guests-out")
+    sets["guests-in"] = Set(kind, into, "verdict")
+    return [*rules, f"{ip} daddr vmap @guests-in"]
 
 
-def _into(guest: Guest, provider: bool) -> list[str]:
+def _into(guest: Guest, provider: bool, version: int) -> list[str]:
     """All that a guest is sent, in nova's order but for the provider's rules, which nothing goes before."""
     rules = ["jump provider"] if provider else []
     rules += ["ct state invalid drop", "ct state established,related accept"]
+    if version == 6:
+        rules += _OF_A_LINK
     if guest.dhcp_server is not None:
         rules.append(f"ip saddr {guest.dhcp_server} udp sport 67 udp dport 68 accept")
     if guest.open_to is not None:
-        rules.append(f"ip saddr {_plain(guest.open_to)} accept")
+        rules.append(f"{'ip' if version == 4 else 'ip6'} saddr {_plain(guest.open_to)} accept")
     return [*rules, *(f"jump {group_name(name)}" for name in guest.groups), "drop"]
 
 
 def _traffic(rule: Traffic, side: str, verdict: str) -> str:
-    """`side` is saddr or daddr: where the others are."""
+    """`side` is the address of the others."""
     words = []
     if rule.cidr is not None:
-        words.append(f"ip {side} {_plain(rule.cidr)}")
+        words.append(f"{side} {_plain(rule.cidr)}")
     if rule.group is not None:
-        words.append(f"ip {side} @{group_name(rule.group)}")
+        words.append(f"{side} @{group_name(rule.group)}")
     if rule.ports is not None:
         words.append(f"{rule.protocol} dport {_ports(rule.ports)}")
     elif rule.icmp_type is not None:
-        words.append(f"icmp type {rule.icmp_type}" + ("" if rule.icmp_code is None else f" icmp code {rule.icmp_code}"))
+        words.append(f"{rule.protocol} type {rule.icmp_type}")
+        if rule.icmp_code is not None:
+            words.append(f"{rule.protocol} code {rule.icmp_code}")
     elif rule.protocol is not None:
-        words.append(f"meta l4proto {rule.protocol}")
+        words.append(f"meta l4proto {_KERNEL_NAMES.get(rule.protocol, rule.protocol)}")
     return " ".join([*words, verdict])

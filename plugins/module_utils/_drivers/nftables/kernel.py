@@ -54,7 +54,7 @@ _VERDICTS = {0: "drop", 1: "accept", 0xFFFFFFFD: "jump", 0xFFFFFFFC: "goto", 0xF
 _PROTOCOLS = {6: "tcp", 17: "udp"}
 _HOOK_NAMES = {1: "input", 2: "forward"}
 #: The numbers that nft gives to the types of keys: six bits each, the last field lowest.
-_IPV4_ADDR, _INET_PROTO, _INET_SERVICE, _IFNAME = 7, 12, 13, 41
+_IPV4_ADDR, _IPV6_ADDR, _INET_PROTO, _INET_SERVICE, _IFNAME = 7, 8, 12, 13, 41
 
 
 class _Interrupted(Exception):
@@ -275,6 +275,8 @@ def _fields(kind: bytes) -> tuple[int, ...]:
 def _teller(fields: tuple[int, ...]) -> t.Callable[[bytes], str]:
     if fields == (_IPV4_ADDR,):
         return socket.inet_ntoa
+    if fields == (_IPV6_ADDR,):
+        return lambda value: socket.inet_ntop(socket.AF_INET6, value)
     return lambda value: _between(fields, value, value)
 
 
@@ -282,11 +284,13 @@ def _between(fields: tuple[int, ...], start: bytes, end: bytes) -> str:
     words = []
     position = 0
     for field in fields:
-        size = 16 if field == _IFNAME else 4
+        size = 16 if field in (_IFNAME, _IPV6_ADDR) else 4
         one, two = start[position : position + size], end[position : position + size]
         position += size
         if field == _IPV4_ADDR:
             words.append(_range(int.from_bytes(one, "big"), int.from_bytes(two, "big")))
+        elif field == _IPV6_ADDR:
+            words.append(socket.inet_ntop(socket.AF_INET6, one))
         elif field == _INET_PROTO:
             words.append(_PROTOCOLS.get(one[0], str(one[0])))
         elif field == _INET_SERVICE:

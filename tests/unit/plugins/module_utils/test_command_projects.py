@@ -192,7 +192,7 @@ def test_quotas_their_source_and_their_use(url: str) -> None:
         "acme     vlan             networks         3          1       site",
         "acme     vlan             fixed_ips        50         4       project",
         "acme     vlan             floating_ips     unlimited  1       project",
-        "acme     vlan             security_groups  10         2       site",
+        "acme     vlan             security_groups  10         1       site",
     ]
     other = found["projects"][1]
     assert (other["network_manager"], other["network_manager_source"]) == ("flat", "site")
