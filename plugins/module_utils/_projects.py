@@ -12,7 +12,7 @@ from __future__ import annotations
 import typing as t
 
 from . import _command
-from ._core import declaration, projects, security_groups
+from ._core import declaration, projects, security_groups, security_rules
 from ._core.fields import Fields, text
 from ._core.ledger import Ledger
 from ._core.settings import UNLIMITED, Quotas, Settings
@@ -107,7 +107,9 @@ def _limit(value: int) -> int | str:
 def operate_group(parameters: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Do what the module security_group documents."""
     site = _command.site(parameters)
-    options = _command.given(parameters, ("project", "name", "network", "subnet", "subnet_size"))
+    options = _command.given(
+        parameters, ("project", "name", "network", "subnet", "subnet_size", "description", "rules")
+    )
     request = security_groups.read(Fields(options, f"security group {parameters['name']!r}"))
 
     def work(ledger: Ledger) -> dict[str, t.Any]:
@@ -116,11 +118,23 @@ def operate_group(parameters: dict[str, t.Any], check_mode: bool) -> dict[str, t
             if old is not None:
                 security_groups.delete(ledger, old)
             return {"security_group": None}
-        if old is None or request.subnet is not None or request.subnet_size is not None:
-            old = security_groups.create(ledger, site, request, _command.ORIGIN)
-        return {"security_group": old._asdict()}
+        asked = (request.subnet, request.subnet_size, request.description)
+        if old is None or any(value is not None for value in asked):
+            if old is None or request.subnet is not None or request.subnet_size is not None:
+                old = security_groups.create(ledger, site, request, _command.ORIGIN)
+            else:  # its subnet is no matter of this call
+                old = old._replace(description=request.description)
+                ledger.put(old)
+        if request.rules is not None:
+            security_rules.put(ledger, old, request.rules, _command.ORIGIN)
+        return {"security_group": _group(ledger, old)}
 
     return _command.apply(parameters, check_mode, work)
+
+
+def _group(ledger: Ledger, group: SecurityGroup) -> dict[str, t.Any]:
+    rules = sorted(security_rules.of_group(ledger, group), key=security_rules.order)
+    return {**group._asdict(), "rules": [{**security_rules.written(row), "origin": row.origin} for row in rules]}
 
 
 def groups(parameters: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -129,7 +143,7 @@ def groups(parameters: dict[str, t.Any]) -> dict[str, t.Any]:
 
     def work(ledger: Ledger) -> list[dict[str, t.Any]]:
         return [
-            {**group._asdict(), "instances": [row.instance for row in security_groups.members(ledger, group)]}
+            {**_group(ledger, group), "instances": [row.instance for row in security_groups.members(ledger, group)]}
             for group in ledger.where(SecurityGroup, **columns)
         ]
 

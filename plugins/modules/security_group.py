@@ -24,7 +24,7 @@ options:
     description:
       - V(present) creates the group where it is not there yet. One that is there keeps its subnet, unless another one
         is given.
-      - V(absent) deletes it. Refused while instances are in it.
+      - V(absent) deletes it with its rules. Refused while instances are in it, or rules of other groups name it.
     type: str
     choices: [present, absent]
     default: present
@@ -47,6 +47,18 @@ options:
   subnet_size:
     description: Addresses of a subnet anywhere in the network, a power of two.
     type: int
+  description:
+    description: What the group is for.
+    type: str
+  rules:
+    description:
+      - What the group lets in, and out. These become all rules that it has by command; those of the inventory stay.
+        Left out, it keeps the rules that it has.
+      - Each may have a C(direction), V(ingress) (default) or V(egress), a C(protocol), V(tcp), V(udp), V(icmp) or
+        V(icmpv6), C(ports), such as V(80) or V(8000:8010), C(icmp_type) and C(icmp_code), and either the C(cidr) or the
+        C(group) of the others. What is left out sets no limit.
+    type: list
+    elements: dict
 seealso:
   - module: tenantnet.nova.security_group_info
 """
@@ -59,6 +71,15 @@ EXAMPLES = r"""
     project: acme
     name: web
     subnet_size: 16
+
+- name: Let everybody reach port 80 of its instances, and those of the group admin port 22
+  tenantnet.nova.security_group:
+    state_url: sqlite:////var/lib/tenantnet/nova.sqlite
+    project: acme
+    name: web
+    rules:
+      - {protocol: tcp, ports: "80"}
+      - {protocol: tcp, ports: "22", group: admin}
 
 - name: Delete it
   tenantnet.nova.security_group:
@@ -73,7 +94,7 @@ security_group:
   description: The group as it is now; null where it is deleted.
   returned: success
   type: dict
-  sample: {project: acme, name: web, network: red, subnet: 10.2.0.224/28, origin: command}
+  sample: {project: acme, name: web, network: red, subnet: 10.2.0.224/28, origin: command, description: null, rules: []}
 actions:
   description: What was changed in the store, one line each, in the words of the network.
   returned: success
@@ -99,6 +120,8 @@ def main() -> None:
             "network": {"type": "str"},
             "subnet": {"type": "str"},
             "subnet_size": {"type": "int"},
+            "description": {"type": "str"},
+            "rules": {"type": "list", "elements": "dict"},
         },
         supports_check_mode=True,
     )

@@ -47,6 +47,16 @@ security_groups:
       network: red
       subnet: 10.2.0.224/28
       origin: command
+      description:
+      rules:
+        - direction: ingress
+          protocol: tcp
+          ports: "80"
+          icmp_type:
+          icmp_code:
+          cidr:
+          group:
+          origin: command
       instances: [web1, web2]
 table:
   description: The lines of a table.

@@ -210,7 +210,8 @@ def test_a_group_is_created_with_a_subnet_and_keeps_it(url: str) -> None:
     assert foretold == made
     # The highest sixteen of the network hold its broadcast address, so it is those below.
     expected = {
-        "project": "acme", "name": "web", "network": "blue", "subnet": "10.0.0.224/28", "origin": "command"
+        "project": "acme", "name": "web", "network": "blue", "subnet": "10.0.0.224/28", "origin": "command",
+        "description": None, "rules": [],
     }  # fmt: skip
     assert (made["security_group"], made["changed"]) == (expected, True)
     for same in ({}, {"subnet_size": "16"}, {"subnet": "10.0.0.224/28", "network": "blue"}):
@@ -225,6 +226,23 @@ def test_a_group_without_a_subnet(sqlite_url: str) -> None:
     made = group(sqlite_url)
     assert (made["security_group"]["network"], made["security_group"]["subnet"]) == (None, None)
     assert not group(sqlite_url)["changed"]
+
+
+def test_the_rules_of_a_group_by_command(sqlite_url: str) -> None:
+    keep(sqlite_url, alone(SecurityGroup("acme", "admin")))
+    rules = [{"protocol": "tcp", "ports": "22", "group": "admin"}, {"protocol": "tcp", "ports": 80}]
+    foretold = group(sqlite_url, check_mode=True, rules=rules, description="web servers")
+    assert group(sqlite_url, rules=rules, description="web servers") == foretold
+    assert foretold["changed"] and [rule["ports"] for rule in foretold["security_group"]["rules"]] == ["22", "80"]
+    for same in ({}, {"rules": rules[::-1]}, {"description": "web servers"}):
+        assert not group(sqlite_url, **same)["changed"]
+    with pytest.raises(InputError, match="security group 'web' name it"):
+        group(sqlite_url, "admin", state="absent")
+    fewer = group(sqlite_url, rules=rules[1:])
+    assert fewer["changed"] and len(groups(sqlite_url, name="web")["security_groups"][0]["rules"]) == 1
+    assert list(invariants.violations(rows_of(content(sqlite_url)))) == []
+    group(sqlite_url, state="absent")
+    assert content(sqlite_url).security_group_rules == {}
 
 
 def test_a_group_is_deleted_once(sqlite_url: str) -> None:
@@ -254,6 +272,7 @@ def test_groups_are_listed_with_who_is_in_them(sqlite_url: str) -> None:
     found = groups(sqlite_url)
     assert found["security_groups"][1] == {
         "project": "acme", "name": "web", "network": "blue", "subnet": "10.0.0.16/28", "origin": "command",
+        "description": None, "rules": [],
         "instances": ["web1"],
     }  # fmt: skip
     assert found["table"] == [
