@@ -70,7 +70,8 @@ def _rest(host: t.Any) -> tuple[dict[str, t.Any] | None, str]:
         return None, f"DHCP and rules were left as they are: {error}"
     if recorded is not None:
         return {key: value for key, value in recorded.items() if key != "links"}, ""
-    # A host that carries nothing.
+    # A host that serves nothing. Filters of guests' ports stay in any case: without a record nobody knows whose they
+    # are, and a guest without its filter is worse than a filter without its guest.
     backend = "iptables" if programs.find("iptables-save") else "nftables"
     nothing = {"backend": backend, "dnsmasq": {"instances": []}, "packet_filter": {"networks": []}}
     try:
