@@ -61,7 +61,8 @@ EVERYTHING = {
     "rules": "for save in iptables-save ip6tables-save; do $save | grep -e '^:.* -' -e '^-'; done; ipset list -name",
     # Those of links that are there, and without what counts or times itself.
     "sysctl": "sysctl -a 2>/dev/null | grep '^net' | grep -v -e nf_conntrack_count -e random -e _key -e _secret",
-    "files": "find /etc /var/lib /usr/lib/systemd /usr/local /root ! -path '*/journal/*' ! -path '/var/lib/systemd/*'"
+    "files": "find /etc /var/lib /usr/lib/systemd /usr/local /root ! -path '*/journal/*'"
+    " ! -path '*/novalab/*' ! -path '/var/lib/systemd/*'"
     " ! -path '/etc/systemd/system/libvirtd.service' ! -path '*/multi-user.target.wants/libvirtd.service'"
     " ! -name systemctl ! -name multi-user.target.wants -printf '%p %l %m %u\\n' 2>/dev/null | sort",
     "running": "find /run -maxdepth 1 -name 'tenantnet*'",
