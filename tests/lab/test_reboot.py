@@ -31,7 +31,7 @@ WantedBy=multi-user.target
 # As after an update of the kernel, or a card more in the machine.
 RENAMING = """\
 [Unit]
-Before=network.target
+Before=tenantnet.service
 [Service]
 Type=oneshot
 ExecStart=/bin/sh -c 'ip link set eth1 down && ip link set eth1 name ens5'
