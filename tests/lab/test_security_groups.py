@@ -234,9 +234,8 @@ def test_the_metadata_service_is_told_who_asks(deployment: Deployment) -> None:
         assert said == deployment.address[name]
 
 
-def test_a_second_run_does_nothing_and_a_changed_rule_cuts_what_it_had_allowed(deployment: Deployment) -> None:
+def test_a_changed_rule_cuts_what_it_had_allowed_and_then_nothing_changes(deployment: Deployment) -> None:
     site = deployment.site
-    assert site.run("--check").changed == 0
     web = deployment.address["web1"]
     cut, kept = deployment.talk("client", web, 8082), deployment.talk("client", web, 8090)
     assert wait_for(lambda: cut() == kept() == "+++", 10)
@@ -245,9 +244,9 @@ def test_a_second_run_does_nothing_and_a_changed_rule_cuts_what_it_had_allowed(d
     groups[0]["rules"].append({"protocol": "udp", "ports": "8083"})
     moved = [{**FORWARDS[0], "instance": "web2"}]
     site.change(nova_security_groups=groups, nova_floating_port_forwards=moved)
-    result = site.run()
-    assert (result.recap["compute1"]["changed"], result.recap["compute2"]["changed"]) == (1, 1)
+    site.run()
     assert wait_for(lambda: cut() == "---") and kept() == "+++"
     assert deployment.heard("db1", f"udp,{web},8083", f"udp,{web},8082") == [True, False]
     answers = deployment.ask("internet", f"tcp,{SHARED},80,{FREE}", f"tcp,{SHARED},81,{FREE}")
     assert answers == [f"web2:8081 sees {FREE}", "refused"]
+    assert site.run("--check").changed == 0
