@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("netns")
 #: A host with all that may hang on its interface.
 HOST = """\
 sysctl net.ipv6.conf.eth1.accept_ra=0
+sysctl net.ipv6.conf.eth1.accept_dad=0
 link set eth1 up
 link set ETH1 up
 address add 192.0.2.11/24 dev eth1 brd +
@@ -29,7 +30,7 @@ address add 192.0.2.12/24 dev eth1 brd +
 address add 198.51.100.1/32 dev eth1 label eth1:more
 address add 203.0.113.9/28 dev eth1 noprefixroute
 address add 192.0.2.200/25 dev eth1 brd + valid_lft 3600 preferred_lft 1800
-address add 2001:db8::11/64 dev eth1 nodad
+address add 2001:db8::11/64 dev eth1
 address add 2001:db8:1::11/64 dev eth1 nodad valid_lft 3600 preferred_lft 1800
 route add 203.0.113.0/28 dev eth1 proto kernel scope link src 203.0.113.9 metric 100
 route add default via 192.0.2.1 dev eth1 proto static
