@@ -23,12 +23,15 @@ _PACKAGE = "tenantnet_nova"
 #: The earliest time that a zip file can tell: the same code is the same bytes, whenever it is packed.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
-_MAIN = f"from {_PACKAGE}._drivers.restore import main\n\nmain()\n"
 
+def build(python: str, entry: t.Callable[[], int]) -> bytes:
+    """The program, for that interpreter: all that this process has loaded of the core and the drivers.
 
-def build(python: str) -> bytes:
-    """The program, for that interpreter: all that this process has loaded of the core and the drivers."""
-    content = {"__main__.py": _MAIN, f"{_PACKAGE}/__init__.py": ""}
+    It calls `entry`, a function of one of these files, and ends with the status that this returns.
+    """
+    room = entry.__module__[len(_HOME) :]
+    main = f"from {_PACKAGE}{room} import {entry.__name__}\n\nraise SystemExit({entry.__name__}())\n"
+    content = {"__main__.py": main, f"{_PACKAGE}/__init__.py": ""}
     for name, module in list(sys.modules.items()):
         if any(name == room or name.startswith(f"{room}.") for room in _ROOMS):
             path = name[len(_HOME) + 1 :].replace(".", "/")

@@ -16,8 +16,7 @@ import typing as t
 from .._core import lasting as core
 from .._core import naming
 from .._core.errors import HostError, first_line
-from . import archive, files, host, lock, names, programs
-from . import restore as restore  # what the program runs, so it has to be in it
+from . import archive, files, host, lock, names, programs, restore
 
 LOCK_FILE = f"{naming.RUN_DIR}/host_plan.lock"
 LOCK_WAIT = 60.0
@@ -67,7 +66,7 @@ def _needs(given: host.Plan, merge: bool) -> tuple[list[Need], bool]:
     """The files that differ, in the order of writing, and whether systemd has to be told."""
     plan = {**(host.recorded() or {}), **given} if merge else given
     needs = []
-    program = archive.build(python())
+    program = archive.build(python(), restore.main)
     if _bytes(core.PROGRAM) != program:
         needs.append(Need(core.PROGRAM, program, 0o755, "put the program for the boot beside the plan", None))
     enable = False

@@ -26,8 +26,8 @@ ADDRESS_WAIT = 20.0
 _PAUSE = 0.1
 
 
-def main() -> None:
-    """Apply the recorded plan. Says what is missing on the standard error; exit status 1 then."""
+def main() -> int:
+    """Apply the recorded plan. Says what is missing on the standard error; the exit status is 1 then."""
     try:
         done, missing, told = restore()
     except NovaError as error:
@@ -43,7 +43,7 @@ def main() -> None:
         )
     else:
         sys.stderr.write(f"The networks of this host are as last applied ({len(done)} steps)\n")
-    sys.exit(1 if missing else 0)
+    return 1 if missing else 0
 
 
 class Restored(t.NamedTuple):
