@@ -155,8 +155,8 @@ def test_a_new_reservation_is_read_by_the_process_that_runs(served: Served) -> N
     before = status(host, "br100")
     declared = site.variables["nova_instances"]
     site.change(nova_instances=[*declared, {"name": "web2", "project": "acme", "host": "node1"}])
-    # The port's rule, the reservation, and the plan that is kept for the next boot.
-    assert site.run().recap["node1"]["changed"] == 3
+    # The port and what it may send, the reservation, its security groups, and the plan that is kept for the next boot.
+    assert site.run().recap["node1"]["changed"] == 5
     assert calls_of(host) == []
     assert status(host, "br100") == before
     [web2] = [row for row in site.plans()["node1"]["instances"] if row["name"] == "web2"]
@@ -191,6 +191,28 @@ def test_systemd_brings_a_killed_dnsmasq_back(served: Served) -> None:
     assert int(status(host, "br100")["NRestarts"]) == int(before["NRestarts"]) + 1
     assert served.guests["web1"].dhcp()["hostname"] == "web1"
     assert site.run().changed == 0
+
+
+def test_who_empties_the_packet_filter_has_our_rules_back_at_once(served: Served) -> None:
+    """By a restart or a reload of its unit, with the network controller doing nothing."""
+
+    def rules() -> str:
+        return served.host.run(["sh", "-c", "iptables-save | grep nova-network-; nft list tables bridge"]).stdout
+
+    before = rules()
+    assert "nova-network-snat" in before
+    assert "table bridge nova-network" in before
+    served.host.run(["nft", "flush", "ruleset"])
+    assert rules() == ""
+    served.host.run(["/usr/bin/systemctl", "start", "nftables.service"])
+    for verb in ("restart", "reload"):
+        served.host.run(["nft", "flush", "ruleset"])
+        served.host.run(["/usr/bin/systemctl", verb, "nftables.service"])
+        assert wait_for(lambda: rules() == before, 30), verb
+    served.host.run(["/usr/bin/systemctl", "stop", "nftables.service"])
+    served.host.run(["/usr/bin/systemctl", "restart", "tenantnet.service"])
+    assert rules() == before
+    assert served.site.run().changed == 0
 
 
 def test_after_power_loss_the_host_is_back_before_its_guests_start(served: Served) -> None:

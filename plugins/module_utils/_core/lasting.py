@@ -39,7 +39,7 @@ Section = dict[str, t.Any]
 
 
 def render_unit(python: str) -> str:
-    """The unit that runs PROGRAM once at boot."""
+    """The unit that runs PROGRAM once at boot, and again when what empties the packet filter has done so."""
     lines = (
         "# Written by tenantnet.nova; changes by hand do not last.",
         "[Unit]",
@@ -48,11 +48,14 @@ def render_unit(python: str) -> str:
         # that a host with a card that nobody plugged in waits minutes.
         f"After=local-fs.target systemd-sysctl.service network.target {_services(_FIREWALLS)}",
         f"Before=network-online.target {_services(_GUESTS)}",
+        f"PartOf={_services(_FIREWALLS)}",
+        f"ReloadPropagatedFrom={_services(_FIREWALLS)}",
         "",
         "[Service]",
         "Type=oneshot",
         "RemainAfterExit=yes",
         f"ExecStart={python} -I {PROGRAM}",
+        f"ExecReload={python} -I {PROGRAM}",
         "TimeoutStartSec=300",
         "",
         "[Install]",

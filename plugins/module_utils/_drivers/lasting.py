@@ -55,6 +55,8 @@ def keep(given: host.Plan, *, merge: bool = False, check: bool = False) -> dict[
                 files.write(need.path, t.cast("str | bytes", need.content), need.mode)
             if enable:
                 systemctl("enable", naming.UNIT)
+                # It does nothing now, but restarts and reloads of others reach units that are active alone.
+                systemctl("start", naming.UNIT)
     return {
         "changed": bool(needs or enable),
         "actions": [need.action for need in needs] + ([f"enable the unit {naming.UNIT}"] if enable else []),

@@ -174,3 +174,6 @@ def test_the_unit_comes_after_what_empties_the_rules_and_before_what_starts_gues
     assert {"network-online.target", "libvirtd.service", "lxc.service"} <= set(unit["Before"].split())
     assert not set(unit["After"].split()) & set(unit["Before"].split())
     assert unit["ExecStart"] == "/usr/bin/python3 -I /var/lib/tenantnet/tenantnet.pyz"
+    # What empties the rules has us start again after it.
+    assert "nftables.service" in set(unit["PartOf"].split()) & set(unit["ReloadPropagatedFrom"].split())
+    assert set(unit["PartOf"].split()) <= set(unit["After"].split())
