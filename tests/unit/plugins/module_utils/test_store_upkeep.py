@@ -293,7 +293,7 @@ FLOATING = "INSERT INTO floating_ips (address, pool, auto_assigned, origin"
         ("UPDATE networks SET project = 'acme', project_origin = 'need';"
          "INSERT INTO projects (name, origin) VALUES ('other', 'inventory');"
          "UPDATE instances SET project = 'other' WHERE name = 'a'", "belongs to project acme, the instance to other"),
-        ("INSERT INTO security_groups VALUES ('acme', 'x', 'blue', '10.5.0.0/28', 'command')",
+        ("INSERT INTO security_groups VALUES ('acme', 'x', 'blue', '10.5.0.0/28', 'command', NULL)",
          "security_groups acme/x: subnet 10.5.0.0/28 lies outside its network blue 10.0.0.0/24"),
         (f"{FLOATING}) VALUES ('10.0.0.99', 'nova', FALSE, 'command')", "lies inside the fixed range 10.0.0.0/24"),
         (f"{FLOATING}, project, allocated_by, fixed_address, associated_by) VALUES ('192.0.2.1', 'nova', FALSE,"
