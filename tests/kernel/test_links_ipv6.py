@@ -11,7 +11,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.tenantnet.nova.plugins.modules import links as module
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links
 
 pytestmark = pytest.mark.usefixtures("netns")
 
@@ -70,14 +70,14 @@ def advertise() -> t.Iterator[t.Callable[[], None]]:
 def test_the_default_route_stays_and_is_renewed(advertise: t.Callable[[], None]) -> None:
     advertise()
     until(default_routes)
-    predicted = module.make_equal(FORWARD, None, True)
+    predicted = links.apply(FORWARD, check=True)
     assert (accept_ra("eth0"), accept_ra("eth1")) == ("1", "1")
-    done = module.make_equal(FORWARD, None, False)
+    done = links.apply(FORWARD)
     assert done["actions"] == predicted["actions"]
     assert len(done["actions"]) == 2
     assert (accept_ra("eth0"), accept_ra("eth1")) == ("2", "1")
     assert default_routes() == ["eth0"]
-    assert not module.make_equal(FORWARD, None, False)["changed"]
+    assert not links.apply(FORWARD)["changed"]
     ip("-6 route flush default")
     advertise()
     until(default_routes)
@@ -88,5 +88,5 @@ def test_an_interface_that_was_told_not_to_heed_them_is_left_alone(advertise: t.
     until(default_routes)
     with open("/proc/sys/net/ipv6/conf/eth0/accept_ra", "w", encoding="ascii") as setting:
         setting.write("0")
-    assert len(module.make_equal(FORWARD, None, False)["actions"]) == 1
+    assert len(links.apply(FORWARD)["actions"]) == 1
     assert accept_ra("eth0") == "0"

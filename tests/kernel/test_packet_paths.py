@@ -431,7 +431,7 @@ def test_addresses_are_bound_while_rules_lead_them_on(site, variant, monkeypatch
     monkeypatch.setattr(floating_addresses, "LOCK_FILE", str(variant.folder / "run" / "floating.lock"))
     seen = variant.folder / "seen"
     look = f"ip -4 addr show dev eth2 | grep -c :nova >>{seen}; {variant.count_ways(seen)}"
-    variant.wrap(variant.writer, before=f'case "$*" in *"-t list"*) ;; *) {look} ;; esac')
+    variant.wrap(variant.writer, before=f'case "$*" in *list*) ;; *) {look} ;; esac')
 
     def both(*ips, check=False):
         addresses = [{"address": entry["address"], "interface": "eth2"} for entry in ips]

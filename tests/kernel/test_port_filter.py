@@ -7,6 +7,7 @@ import copy
 import json
 import pathlib
 import subprocess
+import sys
 import threading
 import time
 import typing as t
@@ -302,9 +303,10 @@ def test_a_broken_load_changes_nothing(monkeypatch) -> None:
     assert listed() == before
 
 
-def test_two_runs_at_once_end_as_one() -> None:
+def test_two_runs_at_once_end_as_one(tmp_path: pathlib.Path) -> None:
+    command = [*_RUN, str(tmp_path / "port_filter.lock")]
     results: list[t.Any] = []
-    threads = [threading.Thread(target=lambda: results.append(subprocess.run([*_RUN], check=False))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: results.append(subprocess.run(command, check=False))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -314,10 +316,11 @@ def test_two_runs_at_once_end_as_one() -> None:
 
 
 _RUN = [
-    "python3",
+    sys.executable,
     "-c",
-    "import sys, json; from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import port_filter as d;"
-    f"d.apply(json.loads({json.dumps(json.dumps(PLAN))}), check=False)",
+    f"import sys; sys.path[:0] = {sys.path!r}\n"
+    "from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import port_filter\n"
+    f"port_filter.LOCK_FILE = sys.argv[1]; port_filter.apply({PLAN!r}, check=False)",
 ]
 
 

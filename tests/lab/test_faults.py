@@ -107,8 +107,17 @@ BAD = {
         },
         ["compute1", "eth0", "cut the host off"],
     ),
+    "the public interface as that of a bridge": (
+        {
+            "nova_networks": [
+                {"label": "blue", "fixed_range": "10.0.0.0/24", "bridge": "br100", "bridge_interface": "eth2"}
+            ]
+        },
+        ["compute1", "eth2", "nova_public_interface"],
+    ),
     "an interface with the host's own address": (
         {
+            "nova_public_interface": "eth0",
             "nova_networks": [
                 {"label": "blue", "fixed_range": "10.0.0.0/24", "bridge": "br100", "bridge_interface": "eth2"}
             ]
