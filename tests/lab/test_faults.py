@@ -120,7 +120,7 @@ BAD = {
             "nova_public_interface": "eth0",
             "nova_networks": [
                 {"label": "blue", "fixed_range": "10.0.0.0/24", "bridge": "br100", "bridge_interface": "eth2"}
-            ]
+            ],
         },
         ["compute1", "eth2", "own address 203.0.113.11/24"],
     ),
