@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from .difference import Change, actions, compare, compose, guards_differ, names, text, ways
 from .render import labels, render
-from .table import NAME, HeldChain, HeldSet, HeldTable, Set, Table, skeleton
+from .table import FAMILIES, NAME, HeldChain, HeldSet, HeldTable, Set, Table, skeleton
 
 __all__ = [
+    "FAMILIES",
     "NAME",
     "Change",
     "HeldChain",

@@ -12,8 +12,10 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..naming import CHAIN_PREFIX
+
 #: Our table in every family. All that is in it is ours.
-NAME = "nova-network"
+NAME = CHAIN_PREFIX
 
 #: The tool's names of the families.
 FAMILIES = {"ipv4": "ip", "ipv6": "ip6"}

@@ -4,7 +4,7 @@
 
 """Protection against spoofing, port by port: what a guest may send into its bridge, and what it may hear.
 
-`plan` has the section of the host plan as values; `nftables` and `ebtables` say it in the rules of either program.
+`plan` has the section of the host plan as values, `nftables` says it in rules, `difference` in words what changes.
 Private to the collection; may change at any time.
 """
 

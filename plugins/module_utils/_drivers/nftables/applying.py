@@ -166,7 +166,7 @@ def _spoken(changes: list[core.Change]) -> dict[str, dict[str, list[str]]]:
 
 
 def _place(family: str) -> tuple[str, str]:
-    return {"ipv4": "ip", "ipv6": "ip6"}[family], core.NAME
+    return core.FAMILIES[family], core.NAME
 
 
 def _chains(text: str) -> dict[str, list[str]]:
