@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import typing as t
 
 from .._core import ipset, packet_filter
 from .._core import iptables as core
+from .._core.connections import Ways
 from .._core.errors import HostError
 from .._core.outcome import Outcome
 from . import programs
@@ -21,6 +23,9 @@ from . import programs
 _PREFIX = {"ipv4": "iptables", "ipv6": "ip6tables"}
 _LOCK_HELD = 4
 _ATTEMPTS = 3
+
+#: Is told of ways gone and come, and whether guards differ, before that is written.
+Note = t.Callable[[Ways, Ways, bool], None]
 
 
 @dataclasses.dataclass
@@ -31,6 +36,7 @@ class _Run:
     check: bool
     wait: int
     leaving: bool
+    note: Note | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     def warn(self, text: str) -> None:
@@ -48,17 +54,25 @@ class _Family:
 
 
 def bring(
-    meaning: packet_filter.Intent, *, check: bool = False, diff: bool = False, wait: int = 20, leaving: bool = False
+    meaning: packet_filter.Intent,
+    *,
+    check: bool = False,
+    diff: bool = False,
+    wait: int = 20,
+    leaving: bool = False,
+    note: Note | None = None,
 ) -> Outcome:
     """Make the host's rules what is meant; with `check`, only tell what would be done.
 
-    `leaving`: another back end has the rules, and what is left here goes.
+    `leaving`: another back end has the rules, and what is left here goes. `note` is told what is about to change.
     """
-    run = _Run(meaning, check, wait, leaving)
+    run = _Run(meaning, check, wait, leaving, note)
     sets = _compare_sets(run)
     if check:
         families = _difference(run)
     else:
+        if note is not None and sets:
+            note(Ways(), Ways(), True)
         _write_sets(sets.before_rules())
         families = _converge(run)
         _write_sets(sets.after_rules())
@@ -69,8 +83,7 @@ def bring(
 def _outcome(run: _Run, families: list[_Family], sets: ipset.Difference, diff: bool) -> Outcome:
     families = [family for family in families if family.changes]
     labels = core.labels(run.meaning)
-    changes = [change for family in families if family.name == "ipv4" for change in family.changes]
-    gone, come = core.ways(changes)
+    gone, come, guards = _concerned(families)
     outcome = Outcome(
         changed=bool(families or sets),
         actions=[
@@ -81,7 +94,7 @@ def _outcome(run: _Run, families: list[_Family], sets: ipset.Difference, diff: b
         warnings=run.warnings,
         gone=gone,
         come=come,
-        guards=bool(sets) or core.guards_differ(changes),
+        guards=bool(sets) or guards,
     )
     if diff:
         for family in families:
@@ -91,6 +104,11 @@ def _outcome(run: _Run, families: list[_Family], sets: ipset.Difference, diff: b
                 core.text(family.changes, after=True),
             )
     return outcome
+
+
+def _concerned(families: list[_Family]) -> tuple[Ways, Ways, bool]:
+    ipv4 = [change for family in families if family.name == "ipv4" for change in family.changes]
+    return (*core.ways(ipv4), core.guards_differ(change for family in families for change in family.changes))
 
 
 # -- reading and comparing --------------------------------------------------------------------------------------
@@ -202,6 +220,8 @@ def _converge(run: _Run) -> list[_Family]:
     families = _difference(run)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
+            if run.note is not None:
+                run.note(*_concerned(families))
             _write(run, families)
             return families
         except _Refused as refused:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import socket
 import typing as t
 
@@ -19,7 +20,7 @@ from .._core.connections import Connection, Gate, Verdict
 from .._core.errors import HostError
 from .._core.naming import RUN_DIR
 from .._core.outcome import Outcome
-from . import conntrack, floating_addresses, iptables, lock, nftables
+from . import conntrack, floating_addresses, iptables, lock, nftables, unfinished
 
 LOCK_FILE = f"{RUN_DIR}/packet_filter.lock"
 
@@ -39,13 +40,18 @@ def apply(
     meaning = packet_filter.intent(section, own)
     options: dict[str, t.Any] = {"check": check, "diff": diff, "wait": wait}
     with contextlib.nullcontext() if check else lock.exclusive(LOCK_FILE, wait):
+        note = None
+        if not check:
+            note = unfinished.Note(os.path.join(os.path.dirname(LOCK_FILE), "packet_filter.unfinished"))
+            options["note"] = note.add
         outcome = BACKENDS[backend](meaning, **options)
         # Afterwards, so that there is no moment without rules.
         for name, other in BACKENDS.items():
             if name != backend:
                 outcome += other(packet_filter.Intent(), leaving=True, **options)
-        if not check:
-            _end_connections(meaning, outcome)
+        if note is not None:
+            _end_connections(meaning, outcome, note)
+            note.done()
     return outcome.result(diff)
 
 
@@ -62,14 +68,15 @@ def own_address() -> str:
             ) from error
 
 
-def _end_connections(meaning: packet_filter.Intent, outcome: Outcome) -> None:
+def _end_connections(meaning: packet_filter.Intent, outcome: Outcome, note: unfinished.Note) -> None:
     """What had led to or from a guest by a way that is gone, or had been let in by a rule that is gone, would go on by
     itself: it is ended, and nothing else.
     """
-    verdict = Verdict(meaning, outcome.gone, outcome.come)
+    gone, come, guards = note.with_left(outcome, meaning)
+    verdict = Verdict(meaning, gone, come)
     judges: dict[int, list[_Judge]] = {4: [verdict.ends] if verdict.needed else [], 6: []}
     for version, security in ((4, meaning.security), (6, meaning.security_v6)):
-        if security.guests and outcome.guards:
+        if security.guests and guards:
             judges[version].append(Gate(security, floating_addresses.own(version)).refuses)
     try:
         for version, of_it in judges.items():

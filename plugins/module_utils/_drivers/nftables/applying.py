@@ -20,6 +20,7 @@ import re
 import typing as t
 
 from ..._core import nftables as core
+from ..._core.connections import Ways
 from ..._core.errors import HostError, first_line
 from ..._core.outcome import Outcome
 from ..._core.packet_filter import Intent
@@ -28,6 +29,9 @@ from .kernel import Kernel
 
 _ATTEMPTS = 3
 _CLONE_NEWNET = 0x40000000
+
+#: Is told of ways gone and come, and whether guards differ, before that is written.
+Note = t.Callable[[Ways, Ways, bool], None]
 
 Tables = dict[str, core.HeldTable]
 
@@ -39,19 +43,27 @@ class _Run:
     meaning: Intent
     wanted: dict[str, core.Table]
     check: bool
+    note: Note | None = None
     warnings: list[str] = dataclasses.field(default_factory=list)
 
 
 def bring(
-    meaning: Intent, *, check: bool = False, diff: bool = False, wait: int = 20, leaving: bool = False
+    meaning: Intent,
+    *,
+    check: bool = False,
+    diff: bool = False,
+    wait: int = 20,
+    leaving: bool = False,
+    note: Note | None = None,
 ) -> Outcome:
     """Make the host's rules what is meant; with `check`, only tell what would be done.
 
     `leaving`: another back end has the rules, and what is left here goes. There is no lock to `wait` for: each change
-    is one transaction, which the kernel refuses where another one came in between.
+    is one transaction, which the kernel refuses where another one came in between. `note` is told what is
+    about to change.
     """
     families = ["ipv4", *(["ipv6"] if os.path.isdir("/proc/sys/net/ipv6") else [])]
-    run = _Run(meaning, {family: core.render(meaning, family) for family in families}, check)
+    run = _Run(meaning, {family: core.render(meaning, family) for family in families}, check, note)
     with Kernel() as kernel:
         if meaning.empty and not _has_any(kernel, leaving):
             return Outcome()
@@ -85,8 +97,7 @@ def _outcome(
     run: _Run, changes: list[core.Change], spoken: t.Mapping[str, t.Mapping[str, list[str]]], diff: bool
 ) -> Outcome:
     labels = core.labels(run.meaning)
-    ipv4 = [change for change in changes if change.family == "ipv4"]
-    gone, come = core.ways(ipv4)
+    gone, come, guards = _concerned(changes)
     outcome = Outcome(
         changed=bool(changes),
         actions=[
@@ -96,7 +107,7 @@ def _outcome(
         warnings=run.warnings,
         gone=gone,
         come=come,
-        guards=core.guards_differ(ipv4),
+        guards=guards,
     )
     if diff:
         for change in changes:
@@ -107,6 +118,11 @@ def _outcome(
                 core.text(change, words, after=True),
             )
     return outcome
+
+
+def _concerned(changes: list[core.Change]) -> tuple[Ways, Ways, bool]:
+    ipv4 = [change for change in changes if change.family == "ipv4"]
+    return (*core.ways(ipv4), core.guards_differ(changes))
 
 
 # -- reading and comparing --------------------------------------------------------------------------------------
@@ -192,6 +208,8 @@ def _converge(run: _Run, kernel: Kernel, held: Tables, changes: list[core.Change
     for attempt in range(1, _ATTEMPTS + 1):
         if not changes:
             return changes
+        if run.note is not None:
+            run.note(*_concerned(changes))
         text = core.compose(changes)
         done = _nft(text)
         if done.status == 0:

@@ -1,0 +1,295 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Streams of packets through a routing node while its rules change, and what becomes of them when a run is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from a_router import Nftables
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import packet_filter as core
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter as driver
+from test_packet_paths import ADDRESSES_V6, FLOATING, FLOATING_A, OPTIONS, PLAN, SHAPES, bind, guarded
+from test_packet_paths import site as site  # the fixture
+
+pytestmark = [
+    pytest.mark.parametrize("variant", ["nft", "nftables"], indirect=True),
+    pytest.mark.parametrize("site", [SHAPES["bridged through the filter"]], ids=["streams"], indirect=True),
+]
+
+#: Numbered packets by UDP, one each millisecond or so, from one port, until its input ends. Prints how many there were.
+SEND = """
+import select, socket, sys, time
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sender.bind(("0.0.0.0", int(sys.argv[3])))
+number, refused = 0, 0
+while not select.select([sys.stdin], [], [], 0.001)[0]:
+    sender.sendto(str(number).encode(), (sys.argv[1], int(sys.argv[2])))
+    number += 1
+print(number)
+"""
+#: What comes in at a port, until its input ends. Prints the numbers that came, and from whom.
+HEAR = """
+import json, selectors, socket, sys
+listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+listener.bind(("0.0.0.0", int(sys.argv[1])))
+every = selectors.DefaultSelector()
+every.register(listener, selectors.EVENT_READ)
+every.register(sys.stdin, selectors.EVENT_READ)
+print("ready", flush=True)
+heard, peers, ended = [], set(), False
+while True:
+    events = [key.fileobj for key, _events in every.select(0.2)]
+    if listener in events:
+        data, peer = listener.recvfrom(100)
+        heard.append(int(data))
+        peers.add(peer)
+    elif ended:
+        break
+    if sys.stdin in events:
+        every.unregister(sys.stdin)
+        ended = True
+print(json.dumps([heard, sorted(peers)]))
+"""
+#: One connection by TCP: a word each millisecond, which the other side gives back. Prints how many came back.
+TALK = """
+import select, socket, sys
+talker = socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)
+talker.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+talker.settimeout(2)
+print("ready", flush=True)
+number = 0
+while not select.select([sys.stdin], [], [], 0.001)[0]:
+    word = b"%08d" % number
+    talker.sendall(word)
+    assert talker.recv(8, socket.MSG_WAITALL) == word
+    number += 1
+print(number)
+"""
+ECHO = """
+import socket, sys
+listener = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+print("ready", flush=True)
+client, _peer = listener.accept()
+while data := client.recv(100):
+    client.sendall(data)
+"""
+
+
+class Program:
+    """A program beside a host's name, until its input is closed."""
+
+    def __init__(self, site, name, text, *words, ready=True):
+        command = [*site.inside[name], sys.executable, "-c", text, *map(str, words)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        site.stack.callback(self.kill)
+        if ready:
+            assert self.process.stdout.readline() == "ready\n"
+
+    def kill(self):
+        self.process.kill()
+        self.process.communicate()
+
+    def end(self):
+        told, _errors = self.process.communicate(timeout=5)
+        assert self.process.returncode == 0
+        return json.loads(told)
+
+
+class Stream:
+    def __init__(self, site, name, address, listener, port, source):
+        self.ear = Program(site, listener, HEAR, port)
+        self.mouth = Program(site, name, SEND, address, port, source, ready=False)
+
+    def end(self):
+        """How many packets were sent, and which were heard, and from whom."""
+        sent = self.mouth.end()
+        heard, peers = self.ear.end()
+        return sent, heard, [tuple(peer) for peer in peers]
+
+
+def apply(**more):
+    assert driver.apply({**PLAN, **more}, **OPTIONS)["changed"]
+
+
+OPEN = {"protocol": "udp", "ports": "5000:5999"}
+TCP = {"protocol": "tcp", "ports": "6000"}
+#: Nobody's, and many, so that a change takes its time.
+CROWD = [{"address": f"198.18.0.{number}", "fixed_address": f"10.0.0.{number}"} for number in range(20, 220)]
+
+
+def plans():
+    """Two plans that differ in other people's floating IPs, rules, members, and forwards; b's port 4500 is closed."""
+    rules = [OPEN, TCP]
+    forward = {"address": "192.0.2.104", "protocol": "udp", "ports": "80", "fixed_address": "10.0.0.2"}
+    one = {"floating_ips": [FLOATING], **guarded({"web": ("b", rules), "clients": ("a", [])})}
+    more = [{"protocol": "udp", "ports": "4500", "group": "clients"}, {"protocol": "icmp"}]
+    two = {
+        "floating_ips": [*CROWD, FLOATING, FLOATING_A],
+        "port_forwards": [forward],
+        **guarded({"web": ("b", [*more, *rules]), "clients": ("ac", [TCP]), "others": ("a", more)}),
+    }
+    return one, two
+
+
+def back_and_forth(backend, times):
+    """Also to the other back end and back, in the middle."""
+    other = {"nftables": "iptables", "iptables": "nftables"}[backend]
+    for turn in range(times):
+        OPTIONS["backend"] = other if turn in (times // 2, times // 2 + 1) else backend
+        apply(**plans()[(turn + 1) % 2])
+
+
+@pytest.fixture(autouse=True)
+def both_back_ends(site, variant):
+    if variant.backend != "nftables":
+        Nftables(variant.folder)
+        # The other back end's tables cannot overrule a policy that drops.
+        variant.load("*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n")
+    bind("192.0.2.102", "192.0.2.103")
+
+
+def test_what_both_plans_allow_loses_no_packet_and_what_neither_allows_has_none(site, variant):
+    """The streams that neither allows go to a closed port, by each way, and by a floating IP that is nobody's."""
+    apply(**plans()[0])
+    allowed = [
+        Stream(site, "outside", "192.0.2.103", "b", 5000, 7000),
+        Stream(site, "c", "10.0.0.3", "b", 5001, 7001),
+        Stream(site, "b", "192.0.2.9", "outside", 5002, 7002),
+    ]
+    closed = [
+        Stream(site, "outside", "192.0.2.103", "b", 4500, 7003),
+        Stream(site, "outside", "10.0.1.2", "c", 5004, 7004),
+        Stream(site, "outside", "192.0.2.105", "a", 5005, 7005),
+    ]
+    back_and_forth(variant.backend, 14)
+    found = [stream.end() for stream in allowed]
+    for (sent, heard, peers), seen in zip(found, [("192.0.2.9", 7000), ("10.0.1.2", 7001), ("192.0.2.103", 7002)]):
+        assert sent > 100 and peers == [seen]
+        assert heard == list(range(sent)), f"{sent - len(heard)} lost"
+    for stream in closed:
+        sent, heard, peers = stream.end()
+        assert sent > 100 and (heard, peers) == ([], [])
+
+
+def test_a_connection_lives_through_many_changes_of_others(site, variant):
+    apply(**plans()[0])
+    Program(site, "b", ECHO, 6000)
+    talk = Program(site, "outside", TALK, "192.0.2.103", 6000)
+    back_and_forth(variant.backend, 20)
+    assert talk.end() > 100
+
+
+def in_child(work):
+    child = os.fork()
+    if not child:
+        try:
+            os.setsid()
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return child
+
+
+def ended(child, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return True
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def left():
+    return os.path.exists(os.path.join(os.path.dirname(driver.LOCK_FILE), "packet_filter.unfinished"))
+
+
+def test_a_run_killed_before_it_ended_connections_is_finished_by_the_next(site, variant, monkeypatch):
+    one, _two = plans()
+    without = {**one, **guarded({"web": ("b", [TCP])}), "floating_ips": [FLOATING_A]}
+    apply(**one)
+    assert not left()
+    by_rule = site.keep_asking("c", "10.0.0.3", 5000)
+    by_address = site.keep_asking("outside", "192.0.2.103", 5000)
+    outwards = site.keep_asking("b", "192.0.2.9")
+    site.serve("b", 5000)
+    assert [by_rule(), by_address()] == ["b:5000 sees 10.0.1.2", "b:5000 sees 192.0.2.9"]
+    assert outwards() == "outside:4000 sees 192.0.2.103"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "_end_connections", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        child = in_child(lambda: apply(**without))
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert left()
+    assert not driver.apply({**PLAN, **without}, check=True, **OPTIONS)["changed"] and left()
+    # The gap: the rules are the new ones, and what they do not let in goes on.
+    assert by_rule() == "b:5000 sees 10.0.1.2"
+    assert not driver.apply({**PLAN, **without}, **OPTIONS)["changed"]
+    assert not left()
+    assert by_rule() == "no answer"
+    assert by_address() in ("no answer", "refused")
+    assert outwards() == "outside:4000 sees 192.0.2.1"
+
+
+def test_what_a_killed_run_had_not_done_ends_no_connection(site, variant, monkeypatch):
+    """Killed with its note written and no rule changed; the next run has the old plan."""
+    one, _two = plans()
+    without = {**one, "floating_ips": [FLOATING_A]}
+    apply(**one)
+    inwards, outwards = site.keep_asking("outside", "192.0.2.103", 5000), site.keep_asking("b", "192.0.2.9")
+    site.serve("b", 5000)
+    before = [inwards(), outwards()]
+    variant.wrap(variant.writer, before='case "$*" in *--test*|*list*|*save*) ;; *) kill -9 $PPID; exit 1 ;; esac')
+    if variant.backend == "nftables":
+        # The first call only loads the rules where nobody is.
+        variant.wrap("nft", before='case "$*" in *list*) ;; *) [ -e $0.once ] && kill -9 $PPID; : >$0.once ;; esac')
+    child = in_child(lambda: apply(**without))
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    variant.wrap(variant.writer)
+    time.sleep(0.2)
+    driver.apply({**PLAN, **one}, **OPTIONS)
+    assert not left()
+    assert before == [inwards(), outwards()] == ["b:5000 sees 192.0.2.9", "outside:4000 sees 192.0.2.103"]
+
+
+def test_killed_at_any_moment_the_next_run_ends_right(site, variant):
+    chance = random.Random(5)
+    apply(**plans()[0])
+    stream = Stream(site, "outside", "192.0.2.103", "b", 5000, 7000)
+    closed = Stream(site, "outside", "192.0.2.103", "b", 4500, 7003)
+    killed = 0
+    for turn in range(10):
+        killed += not ended(in_child(lambda turn=turn: apply(**plans()[(turn + 1) % 2])), chance.uniform(0.01, 0.2))
+        time.sleep(0.15)  # what a killed run had begun goes to its end by itself
+        plan = {**PLAN, **plans()[(turn + 1) % 2]}
+        driver.apply(plan, **OPTIONS)
+        assert not driver.apply(plan, check=True, **OPTIONS)["changed"] and not left()
+    assert killed > 3
+    sent, heard, peers = stream.end()
+    assert heard == list(range(sent)) and peers == [("192.0.2.9", 7000)]
+    assert closed.end()[1] == []
+
+
+def test_a_rule_of_ipv6_alone_concerns_connections_too(site, variant):
+    def meaning(*rules):
+        guest = {"address": ADDRESSES_V6["b"], "cidr": "fd00::/64", "security_groups": ["web"]}
+        groups = [{"name": "web", "members": [], "rules": list(rules)}]
+        return core.intent(core.parse({**PLAN, "instances": [guest], "security_groups": groups}), None)
+
+    bring = driver.BACKENDS[variant.backend]
+    rule = {"protocol": "tcp", "ports": "22", "cidr": "fd00:1::/64"}
+    bring(meaning(rule))
+    assert bring(meaning()).guards and not bring(meaning()).guards
