@@ -52,7 +52,7 @@ class Note:
         if self.left is None:
             return outcome.gone, outcome.come, outcome.guards
         both = self.left + outcome
-        there = frozenset((entry.fixed_address, entry.address) for entry in meaning.floating_ips)
+        there = frozenset((entry.address, entry.fixed_address) for entry in meaning.floating_ips)
         return both.gone, Ways(both.come.to_guests, there), both.guards
 
 
