@@ -80,7 +80,6 @@ def test_a_reviewer_and_an_operator_run_the_playbooks_by_name(installed: Install
     assert not site.store.exists()
 
     done = run(site, "site", "-vv")
-    # The port filter, the links, DHCP, the packet filter, and the plan that is kept for the next boot.
     assert done.recap["node1"]["changed"] == 5
     # At this verbosity Ansible says where it read each task.
     assert f"task path: {installed.folder}/ansible_collections/tenantnet/nova/roles/bridging_node/" in done.stdout
