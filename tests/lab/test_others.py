@@ -36,6 +36,8 @@ RESTART = {
     DOCKER: "systemctl restart docker libvirtd NetworkManager",
     UFW: "ufw reload && systemctl restart ufw systemd-networkd",
 }
+#: What ufw's restart has brought about is over.
+NO_JOBS = "while systemctl list-jobs --no-legend | grep -q .; do sleep 0.1; done"
 #: A file of an administrator who wants every interface to be configured in the same way.
 GREEDY = "[Match]\nName=br* tap* eth1\n\n[Network]\nDHCP=yes\n"
 
@@ -110,7 +112,13 @@ def shared(lab_factory, tmp_path_factory) -> Shared:
         name = GUEST[host]
         rows.append({"name": name, "project": "acme", "host": host, "floating_ip": FLOATING[host]})
         rows.append({"name": f"{name}b", "project": "acme", "host": host})
-    site.change(nova_instances=rows, nova_floating_ranges=["203.0.113.64/27"], nova_manage_packages=False)
+    rules = [{"protocol": "icmp"}, {"protocol": "tcp", "ports": 8081}]
+    site.change(
+        nova_instances=rows,
+        nova_floating_ranges=["203.0.113.64/27"],
+        nova_security_groups=[{"project": "acme", "name": "default", "rules": rules}],
+        nova_manage_packages=False,
+    )
 
     lab.host(UFW).write("/etc/systemd/network/50-all.network", GREEDY)
     everywhere(site, START)
@@ -158,7 +166,7 @@ def test_when_they_start_after_us_guests_keep_all(shared: Shared) -> None:
 
 
 def test_what_they_wipe_the_next_run_brings_back(shared: Shared) -> None:
-    everywhere(shared.site, {FIREWALLD: "firewall-cmd --reload", DOCKER: "true", UFW: "nft flush ruleset"})
+    everywhere(shared.site, {FIREWALLD: "firewall-cmd --reload", DOCKER: "true", UFW: f"{NO_JOBS}; nft flush ruleset"})
     assert "nova-network-FORWARD" not in shell(shared.site.lab.host(FIREWALLD), "iptables-save")
     assert "floating IP" in shared.lacks(UFW)
     again = shared.site.run()

@@ -23,11 +23,16 @@ ACTION!="add|move", GOTO="tenantnet_end"
 ATTR{ifalias}=="tenantnet.nova tap=*", GOTO="tenantnet_end"
 """
 
+# A mark that is there already is that of a run, which came between the event and this.
 # libvirt and LXC plug a device themselves right after making it, and give up where it is plugged already.
 _TAIL = """\
 ENV{.TENANTNET_PORT}!="?*", GOTO="tenantnet_end"
 RUN+="/bin/sleep 0.2"
 RUN+="/sbin/ip link set dev %k $env{.TENANTNET_PORT} up"
+ENV{.TENANTNET_MARK}!="?*", GOTO="tenantnet_marked"
+ENV{.TENANTNET_ALIAS}="/sys/class/net/%k/ifalias"
+RUN+="/bin/sh -c 'grep -q . $env{.TENANTNET_ALIAS} || echo $env{.TENANTNET_MARK} >$env{.TENANTNET_ALIAS}'"
+LABEL="tenantnet_marked"
 RUN+="/sbin/ip link set dev %k type bridge_slave hairpin $env{.TENANTNET_HAIRPIN}"
 LABEL="tenantnet_end"
 """
@@ -46,10 +51,9 @@ def _line(port: Port) -> str:
         words.append(f"mtu {port.mtu}")
     if port.mac is not None:
         words.append(f"address {port.mac}")
-    if not port.tap:
-        # A tap of ours has its mark, which says more; on any other device the next run sets it.
-        words.append(f"alias '{render_port_mark(PortMark(port.bridge))}'")
+    # A tap of ours has its mark, which says more; on any other device the next run sets it.
+    mark = "" if port.tap else f', ENV{{.TENANTNET_MARK}}="{render_port_mark(PortMark(port.bridge))}"'
     return (
         f'KERNEL=="{port.name}", ENV{{.TENANTNET_PORT}}="{" ".join(words)}", '
-        f'ENV{{.TENANTNET_HAIRPIN}}="{"on" if port.hairpin else "off"}"\n'
+        f'ENV{{.TENANTNET_HAIRPIN}}="{"on" if port.hairpin else "off"}"{mark}\n'
     )

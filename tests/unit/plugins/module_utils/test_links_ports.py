@@ -296,8 +296,8 @@ class TestRules:
         text = render_rules([Port("tap2", "br1", True, False), Port("tap1", "br0", mtu=1450, mac=MAC)])
         lines = [line for line in text.splitlines() if line.startswith("KERNEL")]
         assert lines == [
-            f'KERNEL=="tap1", ENV{{.TENANTNET_PORT}}="master br0 mtu 1450 address {MAC} '
-            'alias \'tenantnet.nova port=br0\'", ENV{.TENANTNET_HAIRPIN}="on"',
+            f'KERNEL=="tap1", ENV{{.TENANTNET_PORT}}="master br0 mtu 1450 address {MAC}", '
+            'ENV{.TENANTNET_HAIRPIN}="on", ENV{.TENANTNET_MARK}="tenantnet.nova port=br0"',
             'KERNEL=="tap2", ENV{.TENANTNET_PORT}="master br1", ENV{.TENANTNET_HAIRPIN}="off"',
         ]
         assert render_rules([]) == ""
