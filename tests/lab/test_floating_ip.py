@@ -14,7 +14,10 @@ from nova_site import Site, Watch, seen_sources, snapshot, wait_for
 
 NODES = {"single_network_host": ("net1", "compute1", "compute2"), "multi_host": ("compute1", "compute2", "compute3")}
 FLOATING = "203.0.113.77"
-OPEN = [{"project": "acme", "name": "default", "rules": [{"protocol": "tcp", "ports": 8081}]}]
+OPEN = [
+    {"project": project, "name": "default", "rules": [{"protocol": "icmp"}, {"protocol": "tcp"}]}
+    for project in ("acme", "umbrella")
+]
 
 
 class Deployment(t.NamedTuple):

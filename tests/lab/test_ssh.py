@@ -147,7 +147,7 @@ def test_the_site_is_applied_over_ssh_and_a_second_run_does_nothing(
     reached: Reached, login: str, tmp_path: pathlib.Path
 ) -> None:
     site = Site(reached.lab, "multi_host", tmp_path)
-    assert {row["changed"] for host, row in reached.run(site, login).recap.items() if host in HOSTS} == {4}
+    assert {row["changed"] for host, row in reached.run(site, login).recap.items() if host in HOSTS} == {5}
     for name, guest in site.boot_guests(site.plans()).items():
         assert guest.dhcp()["hostname"] == name
         assert guest.ping("198.51.100.1")
