@@ -186,7 +186,7 @@ class TestRules:
                 note.write_text(json.dumps(plan))
             return {"changed": note.exists(), "actions": [], "warnings": []}
 
-        monkeypatch.setattr(host, "SECTIONS", (host.Section("packet_filter", apply),))
+        monkeypatch.setattr(host, "SECTIONS", (host.Section("packet_filter", apply, {"networks": []}),))
         a_host()
         return note
 

@@ -102,6 +102,9 @@ class Deployed(t.NamedTuple):
 def deployed(lab_factory, tmp_path_factory) -> t.Iterator[Deployed]:
     both = {group: ["net1", "compute1"] for group in ("addressing_nodes", "routing_nodes")}
     site = Site(lab_factory("vlan_site"), "vlan", tmp_path_factory.mktemp("vlan"), both)
+    reachable = {"name": "default", "rules": [{"protocol": "icmp"}]}
+    groups = [{"project": project, **reachable} for project in ("legacy", "ops", "wide")]
+    site.change(nova_security_groups=[*site.variables["nova_security_groups"], *groups])
     # The guest kernel's nftables know no bridges; what is not filtered is kept apart by the tags alone.
     site.change(**OTHERS, nova_instances=[*site.variables["nova_instances"], *INSTANCES], nova_port_security=False)
     operators = "ip link add br-ops type bridge; ip addr add 192.168.8.1/24 dev br-ops; ip link set br-ops up"
