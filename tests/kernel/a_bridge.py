@@ -25,6 +25,12 @@ def ip(words: str, *, at: Guest | None = None) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def own_namespace() -> None:
+    """Leave for a fresh network namespace, for good."""
+    if _libc.unshare(CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 class Guest(t.NamedTuple):
     """A namespace with eth0; the other end is its port. `link` sends and receives whole frames of eth0."""
 

@@ -62,7 +62,7 @@ def test_a_guest_from_before_the_run_is_plugged_by_it(deployed: Deployed) -> Non
 def test_a_guest_after_the_run_is_plugged_by_udev(deployed: Deployed) -> None:
     deployed.host.start_udev()
     guest = deployed.start("db1")
-    assert wait_for(lambda: deployed.look("db1") == deployed.planned("db1"))
+    assert wait_for(lambda: deployed.look("db1") == deployed.planned("db1"), 20)
     assert guest.dhcp()["ip"] == deployed.ports["db1"]["address"].partition("/")[0]
     assert deployed.host.guest("web1").ping(deployed.ports["db1"]["address"].partition("/")[0])
 
@@ -71,7 +71,7 @@ def test_a_guest_that_comes_again_is_plugged_again_and_a_stranger_is_not(deploye
     deployed.host.guest("web1").remove()
     deployed.host.guest_add("stranger", None, "fa:16:3e:99:99:99", device="tap-stranger")
     deployed.start("web1")
-    assert wait_for(lambda: deployed.look("web1") == deployed.planned("web1"))
+    assert wait_for(lambda: deployed.look("web1") == deployed.planned("web1"), 20)
     assert "master" not in deployed.host.run(["ip", "link", "show", "tap-stranger"]).stdout
 
 

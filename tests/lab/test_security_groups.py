@@ -139,7 +139,10 @@ class Deployment:
         for name, guest in self.guests.items():
             assert wait_for(lambda name=name: self.ask(name, f"tcp,{self.address[name]},8081") != ["refused"])
             assert wait_for(
-                lambda guest=guest, name=name: self.address_v6[name] in guest.run(["ip", "-6", "addr"]).stdout, 15
+                lambda guest=guest, name=name: (
+                    self.address_v6[name] in guest.run(["ip", "-6", "addr", "show", "-tentative"]).stdout
+                ),
+                60,
             )
 
     def at(self, name: str) -> t.Any:

@@ -75,7 +75,7 @@ def test_each_guest_finds_its_ipv6_address_and_its_way_out(deployment: Deploymen
         def found(guest: t.Any = guest) -> list[str]:
             return guest.run(["ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "global"]).stdout.split()
 
-        assert wait_for(lambda found=found, name=name: planned[name]["address_v6"] in found())
+        assert wait_for(lambda found=found, name=name: planned[name]["address_v6"] in found(), 60)
         assert guest.ping(planned[name]["gateway_v6"], wait=5)
     for one, other in (("web1", "web2"), ("db1", "web1")):
         assert deployment.guests[one].ping(planned[other]["address_v6"].partition("/")[0], wait=5)

@@ -80,7 +80,7 @@ def deployed(lab_factory, tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     for name, guest in guests.items():
         # An entry is open to what it hears at once, as others are a second after they were confirmed.
         guest.run(["sysctl", "-qw", "net.ipv4.neigh.eth0.locktime=0"])
-        assert wait_for(lambda guest=guest, name=name: ports[name]["address_v6"] in addresses(guest))
+        assert wait_for(lambda guest=guest, name=name: ports[name]["address_v6"] in addresses(guest), 60)
     return deployed
 
 
