@@ -25,15 +25,6 @@ _outcomes: dict[str, collections.Counter] = collections.defaultdict(collections.
 _reasons: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Beside one another (pytest-xdist), but the tests of a folder that acts on the machine one after another."""
-    for item in items:
-        lane = item.path.relative_to(HERE).parts[0]
-        if lane in ("kernel", "lab"):
-            item.add_marker(pytest.mark.xdist_group(lane))
-
-
 def lanes_of(report: pytest.TestReport) -> list[str]:
     lanes = ["vlan"] if "vlan" in report.keywords else []
     parts = pathlib.PurePath(report.nodeid.split("::")[0]).parts
