@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import ipaddress
 import os
 import socket
@@ -12,8 +11,7 @@ import subprocess
 import time
 import typing as t
 
-CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
+import a_namespace
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 IPV4, ARP, IPV6, VLAN = 0x0800, 0x0806, 0x86DD, 0x8100
@@ -23,12 +21,6 @@ REQUEST, REPLY = 1, 2
 def ip(words: str, *, at: Guest | None = None) -> str:
     command = [*(at.inside if at else []), "ip", *words.split()]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def own_namespace() -> None:
-    """Leave for a fresh network namespace, for good."""
-    if _libc.unshare(CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 class Guest(t.NamedTuple):
@@ -72,12 +64,12 @@ def _packet_socket(namespace: str) -> socket.socket:
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     there = os.open(namespace, os.O_RDONLY)
     try:
-        assert _libc.setns(there, CLONE_NEWNET) == 0
+        a_namespace.enter(there)
         made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         made.bind(("eth0", 0))
         made.settimeout(5)
     finally:
-        assert _libc.setns(home, CLONE_NEWNET) == 0
+        a_namespace.enter(home)
         os.close(home)
         os.close(there)
     return made

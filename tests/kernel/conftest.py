@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -12,16 +11,9 @@ import pytest
 # The helpers beside the tests are imported by their plain names.
 sys.path.insert(0, os.path.dirname(__file__))
 
+import a_namespace
 import a_router
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import origin, packet_filter
-
-CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int) -> None:
-    if result:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 @pytest.fixture
@@ -32,12 +24,12 @@ def netns(tmp_path, monkeypatch):
     # What links notes of a host before its first change is not to be this machine's.
     monkeypatch.setattr(origin, "FILE", str(tmp_path / "origin.json"))
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    _check(_libc.unshare(CLONE_NEWNET))
+    a_namespace.leave_for_a_fresh_one()
     try:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         yield
     finally:
-        _check(_libc.setns(home, CLONE_NEWNET))
+        a_namespace.enter(home)
         os.close(home)
 
 

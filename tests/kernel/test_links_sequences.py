@@ -11,7 +11,7 @@ import subprocess
 import traceback
 import typing as t
 
-import a_bridge
+import a_namespace
 import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links as driver
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink
@@ -106,7 +106,7 @@ def host(sequence: t.Sequence[Plan | str]) -> list[t.Any]:
     if child == 0:
         try:
             os.close(reader)
-            a_bridge.own_namespace()
+            a_namespace.leave_for_a_fresh_one()
             os.write(writer, json.dumps(_live(sequence)).encode())
         except BaseException:
             os.write(writer, json.dumps([traceback.format_exc()]).encode())
