@@ -155,7 +155,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links, netlink
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import guarded, links, netlink
 
 
 def main() -> None:
@@ -169,12 +169,13 @@ def main() -> None:
     )
 
     def work() -> dict[str, t.Any]:
+        timeout = module.params["guard_timeout"]
         try:
             result = links.apply(
                 module.params["plan"],
                 module.params["connection_address"],
                 check=module.check_mode,
-                guard_timeout=module.params["guard_timeout"],
+                arm=None if timeout is None else guarded.within(timeout),
             )
         except netlink.LibraryMissing as error:
             module.fail_json(msg=missing_required_lib("pyroute2"), exception=error.trace)

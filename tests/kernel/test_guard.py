@@ -36,7 +36,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(section: dict = MOVED, timeout: int = TIMEOUT) -> dict:
-    return driver.apply(section, guard_timeout=timeout)
+    return driver.apply(section, arm=guarded.within(timeout))
 
 
 def ended(process: int, seconds: float) -> bool:
@@ -57,7 +57,7 @@ def test_without_confirmation_everything_returns():
     assert master("eth1") == "br100"
     with pytest.raises(HostError, match="a change of eth1 by another run waits for its confirmation"):
         run({"bridges": []})
-    assert ended(found.process, TIMEOUT + 10)
+    assert ended(found.process, TIMEOUT + 60)
     assert carried("eth1") == before and not exists("br100") and everything() == all_of_it
     told = guard.report()
     assert told is not None and (told.id, told.left, told.interfaces) == (found.id, (), ("eth1",))

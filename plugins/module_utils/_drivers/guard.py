@@ -25,6 +25,10 @@ from .._core import naming
 from .._core.errors import HostError, NovaError
 from . import files, lock, programs
 
+#: Guards the change that comes: what the host is reached by, what will be done, and what takes the links back and tells
+#: what it could not.
+Arm = t.Callable[[t.Iterable[str], t.Iterable[str], t.Callable[[], list[str]]], core.Armed]
+
 #: While it is armed.
 STATE_FILE = f"{naming.RUN_DIR}/guard.json"
 LOCK_FILE = f"{naming.RUN_DIR}/guard.lock"

@@ -10,14 +10,20 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from .._core.errors import HostError, NovaError
-from .._core.guard import Armed
+from .._core.guard import Armed, parse_timeout
 from . import guard, netlink, programs
 
 #: Seconds for another run's lock, when nobody may be there to end that run.
 _WAIT = 5
+
+
+def within(timeout: object) -> guard.Arm:
+    """How to guard a change for so many seconds. InputError where that is no time to wait."""
+    return functools.partial(arm, parse_timeout(timeout, "guard_timeout"))
 
 
 def arm(
@@ -30,7 +36,7 @@ def arm(
 
     HostError where it cannot be armed.
     """
-    # Late: it reaches back here, and only guarded changes need all that it imports.
+    # Late: only guarded changes need all that it imports.
     from . import host
 
     plan, unknown = _rest(host)

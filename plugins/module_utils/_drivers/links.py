@@ -12,10 +12,10 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .._core import guard as core
 from .._core import links, naming
 from .._core.errors import NovaError
-from . import foreign_rules, guard, guarded, keepers, lock, names, netlink, networkd, origin, probe
+from .._core.guard import Armed
+from . import foreign_rules, guard, keepers, lock, names, netlink, networkd, origin, probe
 
 LOCK_FILE = f"{naming.RUN_DIR}/links.lock"
 
@@ -29,19 +29,17 @@ def apply(
     *,
     check: bool = False,
     wait: float = LOCK_WAIT,
-    guard_timeout: int | None = None,
+    arm: guard.Arm | None = None,
 ) -> dict[str, t.Any]:
     """Compare the plan's section with the kernel and, unless only checking, execute the difference.
 
     systemd-networkd is told first to leave our interfaces alone, for it would undo what it does not know.
-    With `guard_timeout` seconds a change of what the host is reached by is taken back unless it is confirmed.
+    `arm` guards a change of what the host is reached by, which is taken back unless it is confirmed.
     Returns `changed`, `actions`, `diff` and `warnings`, and `guard` where a change waits so. InputError, HostError,
     or its kind LibraryMissing, with nothing changed or all put back.
     """
     plan, warnings = names.present(plan)
     want = links.parse(plan)
-    if guard_timeout is not None:
-        guard_timeout = core.parse_timeout(guard_timeout, "guard_timeout")
     if connection_address is not None:
         connection_address = links.parse_connection(connection_address, "connection_address")
     have, difference = look(want, connection_address)
@@ -64,7 +62,7 @@ def apply(
                     apart = networkd.look(want)
                     networkd.write(apart)
                     try:
-                        difference, actions, armed = _execute(want, connection_address, library, guard_timeout, apart)
+                        difference, actions, armed = _execute(want, connection_address, library, arm, apart)
                     except NovaError:
                         networkd.write(apart.back())
                         raise
@@ -80,13 +78,13 @@ def apply(
 
 
 def _arm(
-    timeout: int,
+    arm: guard.Arm,
     difference: links.Difference,
     have: links.State,
     connection_address: str | None,
     library: netlink.Library,
     apart: networkd.Change,
-) -> core.Armed | None:
+) -> Armed | None:
     """The guard of a change that touches what the host is reached by; None for any other change."""
     carried = netlink.read_duties(have, connection_address).carried
     interfaces = difference.touched & carried.keys() | {move.source for move in difference.moves}
@@ -102,23 +100,23 @@ def _arm(
             left.append(str(error))
         return left
 
-    return guarded.arm(timeout, interfaces, difference.actions(), links_back)
+    return arm(interfaces, difference.actions(), links_back)
 
 
 def _execute(
     want: links.Plan,
     connection_address: str | None,
     library: netlink.Library,
-    guard_timeout: int | None,
+    arm: guard.Arm | None,
     apart: networkd.Change,
-) -> tuple[links.Difference, list[str], core.Armed | None]:
+) -> tuple[links.Difference, list[str], Armed | None]:
     """Execute the difference; returns it, all that was done, and the guard that waits."""
     # Another run may have been at work until now.
     have, difference = look(want, connection_address)
     armed = None
-    if guard_timeout is not None and difference.changed:
+    if arm is not None and difference.changed:
         guard.refuse_if_armed()
-        armed = _arm(guard_timeout, difference, have, connection_address, library, apart)
+        armed = _arm(arm, difference, have, connection_address, library, apart)
     origin.note(difference)
     try:
         netlink.apply(difference, have, library)
