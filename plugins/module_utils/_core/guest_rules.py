@@ -22,6 +22,8 @@ from .fields import Fields
 
 DIRECTIONS = ("ingress", "egress")
 PROTOCOLS = ("tcp", "udp", "icmp", "icmpv6")
+#: Protocols that the kernel's tools call otherwise.
+KERNEL_NAMES = {"icmpv6": "ipv6-icmp"}
 
 #: What iptables takes for any type.
 _ICMP_ANY = 255
@@ -70,6 +72,28 @@ class Section(t.NamedTuple):
     guests: tuple[Guest, ...] = ()
     #: What no guest gets.
     provider: tuple[Traffic, ...] = ()
+
+    @property
+    def named(self) -> list[Group]:
+        """The groups whose members some rule speaks of."""
+        rules = (rule for group in self.groups for rule in (*group.ingress, *group.egress))
+        names = {rule.group for rule in rules if rule.group is not None}
+        return [group for group in self.groups if group.name in names]
+
+    @property
+    def used(self) -> list[Group]:
+        """The groups of the guests, in their order."""
+        by_name = {group.name: group for group in self.groups}
+        return [by_name[name] for name in dict.fromkeys(name for guest in self.guests for name in guest.groups)]
+
+    def limits(self) -> dict[tuple[str, ...], list[Traffic]]:
+        """What guests of these groups may send; without an entry, anything."""
+        by_name = {group.name: group for group in self.groups}
+        return {
+            names: list(dict.fromkeys(rule for name in names for rule in by_name[name].egress))
+            for names in dict.fromkeys(guest.groups for guest in self.guests)
+            if any(by_name[name].limited for name in names)
+        }
 
 
 NONE = Section()

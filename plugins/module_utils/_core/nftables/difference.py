@@ -16,6 +16,7 @@ import dataclasses
 import typing as t
 
 from ..connections import Ways
+from ..packet_filter import wording
 from .table import FAMILIES, NAME, HeldTable, Set, Table, declare, fill, skeleton
 
 #: Elements on a line of the transaction.
@@ -255,7 +256,7 @@ def _explain(name: str, key: str, value: str, labels: t.Mapping[str, str]) -> tu
 
 def actions(change: Change, spoken: t.Mapping[str, t.Sequence[str]], labels: t.Mapping[str, str]) -> list[str]:
     """What the change does, in terms of networks; `labels` names what is behind a bridge, a range or a group."""
-    suffix = "" if change.family == "ipv4" else " (IPv6)"
+    suffix = wording.suffix(change.family)
     whole = f"the table {FAMILIES[change.family]} {NAME}"
     lines = []
     if change.makes_table:
@@ -273,17 +274,14 @@ def actions(change: Change, spoken: t.Mapping[str, t.Sequence[str]], labels: t.M
                 lines.append(f"{verb} the sets {', '.join(sets)}{suffix}")
         for name in change.changed_chains:
             lines += [line + suffix for line in _rule_actions(name, spoken.get(name, ()), change.wanted.chains[name])]
-    subjects: dict[str, dict[str, dict[str, None]]] = {}
+    subjects = wording.Subjects()
     for verb, side in (("remove", change.gone), ("add", change.come)):
         for name, elements in side.items():
             for key, value in elements.items():
                 known = _explain(name, key, value, labels)
                 if known:
-                    subjects.setdefault(known[0], {}).setdefault(verb, {})[known[1]] = None
-    lines += [
-        f"{subject}: " + "; ".join(f"{verb} {', '.join(purposes)}" for verb, purposes in verbs.items()) + suffix
-        for subject, verbs in subjects.items()
-    ]
+                    subjects.tell(known[0], verb, known[1])
+    lines += subjects.lines(change.family)
     return lines or [f"put {whole} in order{suffix}"]
 
 

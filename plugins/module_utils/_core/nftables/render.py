@@ -19,8 +19,8 @@ import itertools
 import typing as t
 
 from .. import addressing
-from ..guest_rules import Guest, Section, Traffic
-from ..packet_filter import METADATA_ADDRESS, METADATA_PORT, FloatingIp, Hairpin, Intent
+from ..guest_rules import KERNEL_NAMES, Guest, Section, Traffic
+from ..packet_filter import METADATA_ADDRESS, METADATA_PORT, Hairpin, Intent
 from .table import Set, Table
 
 #: Before the chains of iptables and most others: the first to translate a connection decides.
@@ -33,8 +33,6 @@ _HOOKS = {
 }
 
 _ANYWHERE = "0.0.0.0/0"
-#: Protocols that the tool calls otherwise.
-_KERNEL_NAMES = {"icmpv6": "ipv6-icmp"}
 _PORT = "ipv4_addr . inet_proto . inet_service"
 #: Keeps the source as it is, and lets no chain that comes later change it.
 _AS_IT_IS = "snat to ip saddr"
@@ -143,7 +141,7 @@ def _postrouting(meaning: Intent, sets: dict[str, Set]) -> list[str]:
         rules.append(f"ip saddr . ip daddr @inside ct status ! dnat {_AS_IT_IS}")
     # Whoever asks for a floating IP from within is seen by his own one, if he has one. Then the rest of what was led
     # back to where it came from.
-    outwards = _from_guests(meaning.floating_ips, meaning.public_interface, sets)
+    outwards = _from_guests(meaning, sets)
     rules += [f"ct status dnat snat to ip saddr map @{name}" for name in outwards.values()]
     if meaning.hairpins:
         sets["floating-networks"] = _pairs(_outermost(meaning.hairpins))
@@ -171,15 +169,12 @@ def _towards(destination: str | None) -> str:
     return "" if destination in (None, _ANYWHERE) else f"ip daddr {_plain(str(destination))} "
 
 
-def _from_guests(floating: t.Sequence[FloatingIp], public: str | None, sets: dict[str, Set]) -> dict[str, str]:
+def _from_guests(meaning: Intent, sets: dict[str, Set]) -> dict[str, str]:
     """For each interface outwards the map of what leaves with a floating IP."""
-    sources: dict[str, dict[str, str]] = {}
-    for entry in floating:
-        sources.setdefault(entry.interface, {}).setdefault(entry.fixed_address, entry.address)
     found = {}
-    for number, interface in enumerate(sorted(sources, key=lambda name: (name != public, name)), 1):
+    for number, (interface, addresses) in enumerate(meaning.sources().items(), 1):
         found[interface] = f"float-from{'' if number == 1 else number}"
-        sets[found[interface]] = Set("ipv4_addr", sources[interface], "ipv4_addr")
+        sets[found[interface]] = Set("ipv4_addr", addresses, "ipv4_addr")
     return found
 
 
@@ -264,12 +259,11 @@ def _guests(security: Section, version: int, sets: dict[str, Set], chains: dict[
     if not security.guests:
         return []
     kind, ip = ("ipv4_addr", "ip") if version == 4 else ("ipv6_addr", "ip6")
-    by_name = {group.name: group for group in security.groups}
-    rules_of_groups = (rule for group in security.groups for rule in (*group.ingress, *group.egress))
-    for name in sorted({rule.group for rule in rules_of_groups if rule.group is not None}):
-        sets[group_name(name)] = Set(kind, dict.fromkeys(sorted(by_name[name].members), ""))
+    for group in sorted(security.named, key=lambda group: group.name):
+        sets[group_name(group.name)] = Set(kind, dict.fromkeys(sorted(group.members), ""))
     if security.provider:
         chains["provider"] = [_traffic(rule, f"{ip} saddr", "drop") for rule in security.provider]
+    limits = security.limits()
     into: dict[str, str] = {}
     out: dict[str, str] = {}
     for guest in security.guests:
@@ -277,19 +271,18 @@ def _guests(security: Section, version: int, sets: dict[str, Set], chains: dict[
         if chain not in chains:
             chains[chain] = _into(guest, bool(security.provider), version)
         into[guest.address] = f"goto {chain}"
-        if any(by_name[name].limited for name in guest.groups):
-            allowed = dict.fromkeys(rule for name in guest.groups for rule in by_name[name].egress)
+        if guest.groups in limits:
             chain = f"out-{_digest(guest.groups)}"
             # Whoever the traffic is for may still refuse it: so it only returns.
             chains[chain] = [
                 "ct state established,related return",
                 *(_OF_A_LINK_OUT if version == 6 else ()),
-                *(_traffic(rule, f"{ip} daddr", "return") for rule in allowed),
+                *(_traffic(rule, f"{ip} daddr", "return") for rule in limits[guest.groups]),
                 "drop",
             ]
             out[guest.address] = f"jump {chain}"
-    for name in dict.fromkeys(name for guest in security.guests for name in guest.groups):
-        chains[group_name(name)] = [_traffic(rule, f"{ip} saddr", "accept") for rule in by_name[name].ingress]
+    for group in security.used:
+        chains[group_name(group.name)] = [_traffic(rule, f"{ip} saddr", "accept") for rule in group.ingress]
     rules = []
     if out:
         sets["guests-out"] = Set(kind, out, "verdict")
@@ -325,5 +318,5 @@ def _traffic(rule: Traffic, side: str, verdict: str) -> str:
         if rule.icmp_code is not None:
             words.append(f"{rule.protocol} code {rule.icmp_code}")
     elif rule.protocol is not None:
-        words.append(f"meta l4proto {_KERNEL_NAMES.get(rule.protocol, rule.protocol)}")
+        words.append(f"meta l4proto {KERNEL_NAMES.get(rule.protocol, rule.protocol)}")
     return " ".join([*words, verdict])

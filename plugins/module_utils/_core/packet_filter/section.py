@@ -2,11 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the plan's section `packet_filter` asks of a host, in words that fit every back end.
-
-Two steps: `parse` checks the section and names the path of what is wrong in it; `intent` turns the checked
-section into the facts a back end renders (what is translated, what is kept from translation, which bridges
-forward, which bridges offer DHCP and DNS, which addresses of this host lead to guests).
+"""The plan's section, checked: whatever is wrong in it is named by its path.
 
 Private to the collection; may change at any time.
 """
@@ -19,9 +15,9 @@ import ipaddress
 import re
 import typing as t
 
-from . import addressing, guest_rules, naming
-from .errors import InputError
-from .fields import Fields, items
+from .. import addressing, guest_rules, naming
+from ..errors import InputError
+from ..fields import Fields, items
 
 PATH = "packet_filter"
 
@@ -102,66 +98,6 @@ class Section:
     security: guest_rules.Section = guest_rules.NONE
 
 
-@dataclasses.dataclass(frozen=True)
-class Translation:
-    """Traffic from `source` leaves with the address `to`; None as destination or `out` sets no limit."""
-
-    source: str
-    destination: str | None
-    to: str
-    out: str | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Untranslated:
-    """Traffic from `source` to `destination` keeps its source address.
-
-    `inside`: both ends are one network; then what was redirected (to a floating address) is still translated,
-    or the answer would not come back through this host.
-    """
-
-    source: str
-    destination: str
-    inside: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Forwarding:
-    """Whether this host passes packets in and out of a bridge."""
-
-    bridge: str
-    allowed: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Intent:
-    """All that a back end needs; each list in the plan's order, without repetition."""
-
-    translations: tuple[Translation, ...] = ()
-    untranslated: tuple[Untranslated, ...] = ()
-    forwarding: tuple[Forwarding, ...] = ()
-    services: tuple[str, ...] = ()
-    #: Of several for one fixed address and interface, the first gives the source.
-    floating_ips: tuple[FloatingIp, ...] = ()
-    port_forwards: tuple[PortForward, ...] = ()
-    #: What was led back into the network that it came from gets the host's source there: else the answer would
-    #: take the short way, and whoever asked would not know it.
-    hairpins: tuple[Hairpin, ...] = ()
-    metadata: Metadata | None = None
-    #: Of IPv4, and of IPv6.
-    security: guest_rules.Section = guest_rules.NONE
-    security_v6: guest_rules.Section = guest_rules.NONE
-    #: What comes in here came from outside.
-    public_interface: str | None = None
-    #: Label of the network, or networks, behind a bridge or a range: for messages alone.
-    labels: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    @property
-    def empty(self) -> bool:
-        """No network: nothing of ours has a place on the host."""
-        return not (self.forwarding or self.floating_ips or self.security.guests or self.security_v6.guests)
-
-
 def parse(section: object) -> Section:
     """Check the whole section; InputError names the first value that breaks a rule by its path."""
     fields = Fields(section, PATH)
@@ -201,68 +137,10 @@ def parse(section: object) -> Section:
     )
 
 
-def needs_own_address(section: Section) -> bool:
-    """Whether `intent` has to be told the host's own address."""
-    return section.routing_source_ip is None and any(
-        network.snat or section.force_snat_range for network in section.networks
-    )
-
-
-def intent(section: Section, own_address: str | None = None) -> Intent:
-    """What the section means; `own_address` stands in where it names no source of translated traffic."""
-    source = own_address if section.routing_source_ip is None else section.routing_source_ip
-    for index, entry in enumerate(section.floating_ips):
-        if entry.address == source:
-            raise InputError(
-                f"{PATH}.floating_ips[{index}].address: {source!r} is the host's own address (routing_source_ip), and "
-                "all that comes for the host would go to the guest; take another one, or forward single ports"
-            )
-    labels: dict[str, list[str]] = {}
-    for network in section.networks:
-        for key in (network.bridge, network.cidr):
-            labels.setdefault(key, []).append(network.label)
-    return Intent(
-        translations=_unique(
-            translation for network in section.networks for translation in _translations(section, network, source)
-        ),
-        untranslated=_unique(kept for network in section.networks for kept in _untranslated(section, network)),
-        forwarding=_unique(Forwarding(network.bridge, network.gateway) for network in section.networks),
-        services=_unique(network.bridge for network in section.networks if network.dhcp),
-        floating_ips=section.floating_ips,
-        port_forwards=section.port_forwards,
-        hairpins=section.hairpins,
-        metadata=section.metadata,
-        security=guest_rules.of_version(section.security, 4),
-        security_v6=guest_rules.of_version(section.security, 6),
-        public_interface=section.public_interface,
-        labels={key: ", ".join(_unique(names)) for key, names in labels.items()},
-    )
-
-
-def _translations(section: Section, network: Network, source: str | None) -> t.Iterator[Translation]:
-    if not source:
-        return
-    if network.snat:
-        yield Translation(network.cidr, None, source, section.public_interface)
-        return
-    # Another router leads out of this network; only what the operator names leaves through this host.
-    for destination in section.force_snat_range:
-        yield Translation(network.cidr, destination, source, None)
-
-
-def _untranslated(section: Section, network: Network) -> t.Iterator[Untranslated]:
-    if section.metadata is not None and section.metadata.host is not None:
-        # The service tells its clients apart by their addresses.
-        yield Untranslated(network.cidr, f"{section.metadata.host}/32", inside=False)
-    for destination in section.dmz_cidr:
-        yield Untranslated(network.cidr, destination, inside=False)
-    yield Untranslated(network.cidr, network.cidr, inside=True)
-
-
 _T = t.TypeVar("_T")
 
 
-def _unique(facts: t.Iterable[_T]) -> tuple[_T, ...]:
+def unique(facts: t.Iterable[_T]) -> tuple[_T, ...]:
     return tuple(dict.fromkeys(facts))
 
 
@@ -306,7 +184,7 @@ def _range(value: object, path: str) -> ipaddress.IPv4Network:
 
 
 def _ranges(fields: Fields, key: str) -> tuple[str, ...]:
-    return _unique(str(_range(entry, path)) for path, entry in fields.items(key))
+    return unique(str(_range(entry, path)) for path, entry in fields.items(key))
 
 
 def _network(value: object, path: str) -> Network:

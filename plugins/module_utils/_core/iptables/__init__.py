@@ -1,0 +1,44 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rules for iptables: rendered as the kernel gives them back, read, compared, composed into one restore.
+
+`table` has the plain values and reads them, `render` makes them of an intent (with `nat` and `security`), `difference`
+compares and composes, `wording` tells what differs.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+from .difference import Change, compare, compose, guards_differ, ways
+from .render import render
+from .security import group_chain, sets
+from .table import FAMILIES, TABLES, Table, Unreadable, Wanted, has_target, is_ours, our_chains, parse_save, target
+from .wording import actions, chain_names, labels, text
+
+__all__ = [
+    "FAMILIES",
+    "TABLES",
+    "Change",
+    "Table",
+    "Unreadable",
+    "Wanted",
+    "actions",
+    "chain_names",
+    "compare",
+    "compose",
+    "group_chain",
+    "guards_differ",
+    "has_target",
+    "is_ours",
+    "labels",
+    "our_chains",
+    "parse_save",
+    "render",
+    "sets",
+    "target",
+    "text",
+    "ways",
+]

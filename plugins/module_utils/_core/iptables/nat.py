@@ -1,0 +1,126 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The table nat: addresses that lead to guests, and those by which guests leave.
+
+nova kept the rules of all floating IPs in one chain after the other; here they are trees of chains under nova's names,
+so that a new flow does not pay for all of them (`rule_tree`). By destination, below `float-to`: what leads to a guest.
+By source, below `float-from`: what gives a guest's packets its floating IP.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import addressing, rule_tree
+from ..packet_filter import METADATA_ADDRESS, METADATA_PORT, Hairpin, Intent, PortForward
+from ..rule_tree import Branch
+from .table import POSTROUTING_BOTTOM, Wanted, jump, wrapped
+
+_TO, _FROM = "float-to", "float-from"
+
+
+_ANYWHERE = "0.0.0.0/0"
+
+
+def nat(meaning: Intent) -> Wanted:
+    postrouting = [
+        f"-s {kept.source}{_towards(kept.destination)} -m conntrack ! --ctstate DNAT -j ACCEPT"
+        if kept.inside
+        else f"-s {kept.source}{_towards(kept.destination)} -j ACCEPT"
+        for kept in meaning.untranslated
+    ]
+    snat = [
+        f"-s {entry.source}{_towards(entry.destination)}{f' -o {entry.out}' if entry.out else ''}"
+        f" -j SNAT --to-source {entry.to}"
+        for entry in meaning.translations
+    ]
+    inwards, outwards = _towards_guests(meaning), _from_guests(meaning)
+    to_guests = [jump(chain) for chain in inwards if chain == wrapped(_TO)]
+    roots = {interface: next(iter(chains)) for interface, chains in outwards.items()}
+    # Whoever asks for a floating IP from within is seen by his own one, if he has one. Then the rest of what was
+    # led back to where it came from.
+    postrouting += [f"-m conntrack --ctstate DNAT -j {root}" for root in roots.values()]
+    hairpins = _hairpins(meaning.hairpins)
+    postrouting += hairpins.pop(wrapped("POSTROUTING"))
+    return Wanted(
+        chains={
+            wrapped("PREROUTING"): _metadata_redirection(meaning) + to_guests,
+            wrapped("OUTPUT"): to_guests,
+            wrapped("POSTROUTING"): postrouting,
+            POSTROUTING_BOTTOM: [jump(wrapped("snat"))],
+            wrapped("snat"): [jump(wrapped("float-snat")), *snat],
+            wrapped("float-snat"): [f"-o {interface} -j {root}" for interface, root in roots.items()],
+            **inwards,
+            **{name: rules for chains in outwards.values() for name, rules in chains.items()},
+            **hairpins,
+        },
+        hooks={
+            "PREROUTING": [wrapped("PREROUTING")],
+            "OUTPUT": [wrapped("OUTPUT")],
+            "POSTROUTING": [wrapped("POSTROUTING"), POSTROUTING_BOTTOM],
+        },
+    )
+
+
+def _towards_guests(meaning: Intent) -> dict[str, list[str]]:
+    """The tree of what is led to guests: first the single ports of an address, then all the rest of it."""
+    rules: dict[str, list[str]] = {}
+    for forward in meaning.port_forwards:
+        rules.setdefault(forward.address, []).append(_port_forward(forward))
+    for entry in meaning.floating_ips:
+        rule = f"-d {entry.address}/32 -j DNAT --to-destination {entry.fixed_address}"
+        rules.setdefault(entry.address, []).append(rule)
+    if not rules:
+        return {}
+    branches = (Branch(addressing.number(address), 32, of_it) for address, of_it in rules.items())
+    return rule_tree.grow(wrapped(_TO), wrapped("to-"), "-d", branches)
+
+
+def _port_forward(forward: PortForward) -> str:
+    to = forward.fixed_address
+    if forward.to_first != forward.first:
+        to += f":{forward.to_first}"
+        if forward.last != forward.first:
+            to += f"-{forward.to_first + forward.last - forward.first}/{forward.first}"
+    return (
+        f"-d {forward.address}/32 -p {forward.protocol} -m {forward.protocol} --dport {forward.ports}"
+        f" -j DNAT --to-destination {to}"
+    )
+
+
+def _from_guests(meaning: Intent) -> dict[str, dict[str, list[str]]]:
+    """For each interface outwards a tree of what leaves with a floating IP, its root first."""
+    trees = {}
+    for number, (interface, addresses) in enumerate(meaning.sources().items(), 1):
+        mark = "" if number == 1 else str(number)
+        branches = (
+            Branch(addressing.number(fixed), 32, (f"-s {fixed}/32 -j SNAT --to-source {address}",))
+            for fixed, address in addresses.items()
+        )
+        trees[interface] = rule_tree.grow(wrapped(_FROM + mark), wrapped(f"from{mark}-"), "-s", branches)
+    return trees
+
+
+def _hairpins(hairpins: t.Sequence[Hairpin]) -> dict[str, list[str]]:
+    branches = []
+    for hairpin in hairpins:
+        span = addressing.known_network(hairpin.cidr)
+        rule = f"-s {span.cidr} -d {span.cidr} -o {hairpin.bridge} -m conntrack --ctstate DNAT -j MASQUERADE"
+        branches.append(Branch(span.first, span.prefix, (rule,)))
+    return rule_tree.grow(wrapped("POSTROUTING"), wrapped("within-"), "-s", branches)
+
+
+def _metadata_redirection(meaning: Intent) -> list[str]:
+    if meaning.metadata is None:
+        return []
+    host, port = meaning.metadata
+    to = f"REDIRECT --to-ports {port}" if host is None else f"DNAT --to-destination {host}:{port}"
+    return [f"-d {METADATA_ADDRESS}/32 -p tcp -m tcp --dport {METADATA_PORT} -j {to}"]
+
+
+def _towards(destination: str | None) -> str:
+    return "" if destination in (None, _ANYWHERE) else f" -d {destination}"

@@ -1,0 +1,101 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the plan asks of a host, as tables of iptables.
+
+Rules stand as iptables-save prints them, so that comparing them as text converges: matches in the tool's order,
+`-m udp` spelled out, 0.0.0.0/0 left out, the target last.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..packet_filter import METADATA_ADDRESS, Intent
+from .nat import nat
+from .security import security_groups
+from .table import FILTER_TOP, TABLES, Wanted, jump, wrapped
+
+
+def render(meaning: Intent, family: str, checksum: bool = True) -> dict[str, Wanted]:
+    """Every table of the family as it should be; without a network each is empty.
+
+    `checksum` False leaves out the rules whose target the kernel lacks.
+    """
+    if meaning.empty:
+        return {table: Wanted() for table in (TABLES if family == "ipv4" else TABLES[:1])}
+    tables = {"filter": _filter(meaning, 4 if family == "ipv4" else 6)}
+    if family == "ipv4":
+        tables["nat"] = nat(meaning)
+        tables["mangle"] = _mangle(meaning if checksum else Intent())
+    return tables
+
+
+def _filter(meaning: Intent, version: int) -> Wanted:
+    if version == 6:
+        meaning = dataclasses.replace(meaning, metadata=None)
+    forward = _metadata_forwarding(meaning) + [
+        f"-{side} {entry.bridge} -j {'ACCEPT' if entry.allowed else 'DROP'}"
+        for entry in meaning.forwarding
+        for side in "io"
+    ]
+    services = [
+        f"-i {bridge} -p {protocol} -m {protocol} --dport {port} -j ACCEPT"
+        for bridge in meaning.services
+        for port in (67, 53)
+        for protocol in ("udp", "tcp")
+    ]
+    services += _metadata_input(meaning)
+    groups = security_groups(meaning.security if version == 4 else meaning.security_v6, version)
+    return Wanted(
+        chains={
+            FILTER_TOP: [jump(wrapped("local"))],
+            wrapped("local"): [jump(wrapped(name)) for name in ("egress", "ingress") if wrapped(name) in groups],
+            **groups,
+            wrapped("INPUT"): services,
+            wrapped("FORWARD"): forward,
+            wrapped("OUTPUT"): [],
+        },
+        hooks={
+            "INPUT": [wrapped("INPUT")],
+            "FORWARD": [FILTER_TOP, wrapped("FORWARD")],
+            "OUTPUT": [FILTER_TOP, wrapped("OUTPUT")],
+        },
+    )
+
+
+def _metadata_input(meaning: Intent) -> list[str]:
+    """The way in for what asked for the metadata address, though not from outside; the port itself stays as it is."""
+    if meaning.metadata is None:
+        return []
+    host, port = meaning.metadata
+    return [
+        f"{f'-d {host}/32 ' if host else ''}{_not_from_outside(meaning)}-p tcp -m tcp --dport {port}"
+        f" -m conntrack --ctstate DNAT --ctorigdst {METADATA_ADDRESS} -j ACCEPT"
+    ]
+
+
+def _metadata_forwarding(meaning: Intent) -> list[str]:
+    """The way to a service on another host and back, for guests of bridges that forward nothing else as well."""
+    if meaning.metadata is None or meaning.metadata.host is None:
+        return []
+    host, port = meaning.metadata
+    return [
+        f"-d {host}/32 {_not_from_outside(meaning)}-p tcp -m tcp --dport {port}"
+        f" -m conntrack --ctstate DNAT --ctorigdst {METADATA_ADDRESS} -j ACCEPT",
+        f"-s {host}/32 -p tcp -m tcp --sport {port}"
+        f" -m conntrack --ctstate DNAT --ctorigdst {METADATA_ADDRESS} --ctdir REPLY -j ACCEPT",
+    ]
+
+
+def _not_from_outside(meaning: Intent) -> str:
+    return f"! -i {meaning.public_interface} " if meaning.public_interface else ""
+
+
+def _mangle(meaning: Intent) -> Wanted:
+    # Answers of a DHCP server on this host leave without a checksum, and some guests refuse them.
+    fill = [f"-o {bridge} -p udp -m udp --dport 68 -j CHECKSUM --checksum-fill" for bridge in meaning.services]
+    return Wanted(chains={wrapped("POSTROUTING"): fill}, hooks={"POSTROUTING": [wrapped("POSTROUTING")]})

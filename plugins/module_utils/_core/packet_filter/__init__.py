@@ -1,0 +1,34 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the plan's section `packet_filter` asks of a host, in words that fit every back end.
+
+Two steps: `parse` (section) checks the section and names the path of what is wrong in it; `intent` (meaning) turns the
+checked section into the facts a back end renders (what is translated, what is kept from translation, which bridges
+forward, which bridges offer DHCP and DNS, which addresses of this host lead to guests).
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+from .meaning import Forwarding, Intent, Translation, Untranslated, intent, needs_own_address
+from .section import METADATA_ADDRESS, METADATA_PORT, FloatingIp, Hairpin, Metadata, PortForward, Section, parse
+
+__all__ = [
+    "METADATA_ADDRESS",
+    "METADATA_PORT",
+    "FloatingIp",
+    "Forwarding",
+    "Hairpin",
+    "Intent",
+    "Metadata",
+    "PortForward",
+    "Section",
+    "Translation",
+    "Untranslated",
+    "intent",
+    "needs_own_address",
+    "parse",
+]
