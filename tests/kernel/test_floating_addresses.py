@@ -182,3 +182,111 @@ def test_an_interface_that_is_down_has_nobody_to_tell():
     run("ip", "link", "set", "eth3", "down")
     assert driver.apply(section("203.0.113.7@eth3", "203.0.113.9@lo", send_arp=2))["changed"]
     assert "203.0.113.7/32@eth3 eth3:nova" in shown()
+
+
+# -- IPv6
+
+
+V6 = ("2001:db8:5::7@eth2", "2001:db8:5::8@eth3", "203.0.113.7@eth3")
+
+
+def shown_v6():
+    """The global IPv6 addresses and the routes as another tool sees them."""
+    links = json.loads(run("ip", "-json", "-6", "addr", "show", "scope", "global"))
+    found = [
+        f"{entry['local']}/{entry['prefixlen']}@{link['ifname']} {entry.get('metric', '-')}"
+        for link in links
+        for entry in link["addr_info"]
+        if entry
+    ]
+    return sorted(found)
+
+
+def test_ipv6_check_apply_check_apply_and_away():
+    run("ip", "addr", "add", "2001:db8:5::1/64", "dev", "eth2", "nodad")
+    run("ip", "addr", "add", "2001:db8:9::1/128", "dev", "eth2", "nodad")
+    own, routes = shown_v6(), run("ip", "-6", "route", "show")
+    predicted = apply(*V6, check=True)
+    assert predicted["actions"] == [
+        "bind 2001:db8:5::7 to eth2",
+        "bind 2001:db8:5::8 to eth3",
+        "bind 203.0.113.7 to eth3",
+    ]
+    assert shown_v6() == own
+    assert apply(*V6) == predicted
+    assert shown_v6() == sorted([*own, "2001:db8:5::7/128@eth2 1852798561", "2001:db8:5::8/128@eth3 1852798561"])
+    # Neither a route of their own, nor anything to wait for.
+    assert run("ip", "-6", "route", "show") == routes
+    assert "tentative" not in run("ip", "-6", "addr", "show", "to", "2001:db8:5::/120")
+    for check in (True, False):
+        assert apply(*V6, check=check)["changed"] is False
+    assert apply(V6[0])["actions"] == ["unbind 203.0.113.7 from eth3", "unbind 2001:db8:5::8 from eth3"]
+    # What somebody bound by hand does as well, and stays.
+    run("ip", "addr", "add", "2001:db8:5::9/128", "dev", "eth2", "nodad")
+    by_hand = shown_v6()
+    assert not apply(V6[0], "2001:db8:5::9@eth2")["changed"]
+    assert shown_v6() == by_hand
+    apply()
+    assert shown_v6() == sorted([*own, "2001:db8:5::9/128@eth2 -"])
+
+
+def test_the_host_speaks_for_itself_by_no_ipv6_address_that_leads_to_a_guest():
+    """The nearer one to whom it speaks would be the better source otherwise (RFC 6724)."""
+    run("ip", "addr", "add", "2001:db8:5:ffff::1/48", "dev", "eth2", "nodad")
+    apply("2001:db8:5::7@eth2")
+    (route,) = json.loads(run("ip", "-json", "-6", "route", "get", "2001:db8:5::9"))
+    assert route["prefsrc"] == "2001:db8:5:ffff::1"
+
+
+def test_where_ipv6_is_off_it_is_told_before_anything_is_done():
+    run("sysctl", "-qw", "net.ipv6.conf.eth3.disable_ipv6=1")
+    for check in (True, False):
+        with pytest.raises(HostError, match="2001:db8:5::8: IPv6 is off on interface 'eth3'.*Nothing was changed"):
+            apply(*V6, check=check)
+    assert shown_v6() == [] and shown() == OWN
+
+
+LISTEN_V6 = """
+import socket, struct
+listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x86DD))
+listener.bind(("eth0", 0))
+print("ready", flush=True)
+listener.settimeout(1.5)
+try:
+    while True:
+        frame = listener.recv(200)
+        if frame[20] == 58 and frame[54] == 136:
+            source, target = socket.inet_ntop(10, frame[22:38]), socket.inet_ntop(10, frame[62:78])
+            print(frame[:6].hex(), frame[6:12].hex(":"), frame[21], source, target, frame[58] & 0x20, flush=True)
+except socket.timeout:
+    pass
+"""
+
+
+@pytest.mark.parametrize("rounds", [0, 3])
+def test_neighbours_learn_where_an_ipv6_address_is_now(rounds):
+    """The neighbour's own kernel believes it, so the checksum is right as well."""
+    with namespace() as (holder, inside):
+        run("ip", "link", "add", "eth4", "type", "veth", "peer", "name", "eth0", "netns", str(holder))
+        run("ip", "-batch", "-", text="link set eth4 up\naddr add 2001:db8:5::1/64 dev eth4 nodad\n")
+        stale = "02:00:00:00:00:99"
+        lines = (
+            "addr add 2001:db8:5::99/64 dev eth0 nodad\nlink set eth0 up\n"
+            f"neigh replace 2001:db8:5::7 lladdr {stale} nud stale dev eth0\n"
+        )
+        run(*inside, "ip", "-batch", "-", text=lines)
+        places = section("2001:db8:5::7@eth4", "2001:db8:5::8@eth4", send_arp=rounds)
+        listener = subprocess.Popen([*inside, sys.executable, "-c", LISTEN_V6], stdout=subprocess.PIPE, text=True)
+        assert listener.stdout.readline() == "ready\n"
+        driver.apply(places)
+        heard = listener.communicate()[0].splitlines()
+        (link,) = json.loads(run("ip", "-json", "link", "show", "eth4"))
+        for address in ("2001:db8:5::7", "2001:db8:5::8"):
+            assert heard.count(f"333300000001 {link['address']} 255 {address} {address} 32") == rounds
+        (neighbour,) = json.loads(run(*inside, "ip", "-json", "neigh", "show", "2001:db8:5::7"))
+        assert neighbour["lladdr"] == (link["address"] if rounds else stale)
+        # Nothing is sent where nothing is bound.
+        listener = subprocess.Popen([*inside, sys.executable, "-c", LISTEN_V6], stdout=subprocess.PIPE, text=True)
+        assert listener.stdout.readline() == "ready\n"
+        driver.apply(places)
+        assert listener.communicate()[0] == ""

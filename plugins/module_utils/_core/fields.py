@@ -88,6 +88,9 @@ class Fields:
     def address(self, key: str) -> str:
         return addressing.address(self.required(key), self.where(key))
 
+    def any_address(self, key: str) -> str:
+        return addressing.any_address(self.required(key), self.where(key))
+
     def optional_address(self, key: str) -> str | None:
         value = self.raw(key)
         return None if value is None else addressing.address(value, self.where(key))

@@ -4,7 +4,8 @@
 
 """Which floating addresses a host has on its interfaces: the plan's section, and what differs from the kernel's.
 
-An address of ours is a /32 whose label ends as `MARK` says: the kernel keeps it, and every tool shows it.
+An address of ours is a /32 whose label ends as `MARK` says, or a /128 whose metric is `METRIC_V6`, since an IPv6
+address has no label: the kernel keeps either, and every tool shows it.
 
 Private to the collection; may change at any time.
 """
@@ -15,7 +16,7 @@ import dataclasses
 import typing as t
 
 from . import naming
-from .addressing import number
+from .addressing import number, version
 from .errors import HostError, InputError
 from .fields import Fields
 
@@ -23,6 +24,9 @@ PATH = "floating_addresses"
 
 #: The end of the label of an address of ours. A label begins with the interface's name, as far as that fits.
 MARK = ":nova"
+
+#: The metric of an IPv6 address of ours: "nova". It has no route of its own that the metric could matter to.
+METRIC_V6 = 0x6E6F7661
 
 #: So often neighbours are told of an address at most.
 GREATEST_SEND_ARP = 100
@@ -47,7 +51,7 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What the kernel has: the names of the interfaces, and the IPv4 addresses, each with whether it is ours."""
+    """What the kernel has: the names of the interfaces, and the addresses, each with whether it is ours."""
 
     interfaces: frozenset[str]
     places: t.Mapping[Place, bool]
@@ -92,10 +96,11 @@ def parse(section: object) -> Section:
     fields.required("addresses")
     for path, value in fields.items("addresses"):
         entry = Fields(value, path)
-        place = Place(entry.address("address"), naming.interface_name(entry.required("interface"), f"{path}.interface"))
+        place = Place(
+            entry.any_address("address"), naming.interface_name(entry.required("interface"), f"{path}.interface")
+        )
         entry.done()
-        first = number(place.address) >> 24
-        if first in (0, 127) or first >= 224:
+        if not _of_a_host(place.address):
             raise InputError(f"{path}.address: {place.address!r} is not an address that a host can have")
         if place.address in places:
             raise InputError(
@@ -106,6 +111,14 @@ def parse(section: object) -> Section:
     send_arp = fields.integer("send_arp", 0, 0, GREATEST_SEND_ARP)
     fields.done()
     return Section(tuple(places.values()), send_arp)
+
+
+def _of_a_host(address: str) -> bool:
+    value = number(address)
+    if version(address) == 4:
+        return value >> 24 not in (0, 127) and value >> 24 < 224
+    # Neither of one link nor for a group, nor one of IPv4 in disguise.
+    return value >> 118 != 0xFE80 >> 6 and value >> 120 != 0xFF and value >> 32 not in (0, 0xFFFF)
 
 
 def compare(want: Section, have: State, only_unbind: bool = False) -> Difference:

@@ -43,7 +43,9 @@ def expand(value: object, path: str) -> list[str]:
     first, last, version = addressing.span(value, path)
     size = last - first + 1
     if size >= TOO_MANY:
-        raise InputError(f"{path}: {value!r} has {size} addresses, but a range has less than {TOO_MANY}; split it")
+        # Nobody splits a /64 up: of such one only takes a part.
+        instead = "split it" if version == 4 else f"give a part of it, such as '{addressing.text_v6(first)}/112'"
+        raise InputError(f"{path}: {value!r} has {size} addresses, but a range has less than {TOO_MANY}; {instead}")
     if "/" in str(value):
         if size < SMALLEST_CIDR:
             raise InputError(

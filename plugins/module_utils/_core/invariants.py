@@ -270,6 +270,8 @@ def _forwards(rows: Rows) -> t.Iterator[str]:
             yield f"{name} leads to {row['fixed_address']}, which no instance holds"
         elif holder["project"] != whole["project"]:
             yield f"{name} of project {whole['project']} leads to instance {holder['name']} of {holder['project']}"
+        if (":" in row["address"]) != (":" in row["fixed_address"]):
+            yield f"{name} leads to {row['fixed_address']}, which is of the other version"
 
 
 def _nics(rows: Rows) -> t.Iterator[str]:
@@ -366,3 +368,5 @@ def _floating(rows: Rows) -> t.Iterator[str]:
             yield f"{name} leads to {target['address']}, which no instance holds"
         elif holder["project"] != row["project"]:
             yield f"{name} of project {row['project']} leads to instance {holder['name']} of {holder['project']}"
+        if addressing.version(target["address"]) != version:
+            yield f"{name} leads to {target['address']}, which is of the other version"

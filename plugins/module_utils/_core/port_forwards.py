@@ -54,7 +54,7 @@ def read_place(fields: Fields) -> Place:
     if protocol not in PROTOCOLS:
         raise InputError(f"{fields.where('protocol')}: {protocol!r} has no ports to forward; give 'tcp' or 'udp'")
     first, last = guest_rules.ports(fields.required("ports"), fields.where("ports"))
-    return Place(fields.path, fields.address("address"), protocol, first, last)
+    return Place(fields.path, fields.any_address("address"), protocol, first, last)
 
 
 def read(fields: Fields) -> Request:
@@ -75,7 +75,8 @@ def put(ledger: Ledger, request: Request, origin: str) -> PortForward:
     """The forward, made or changed; the floating IP has to be allocated to the project of the instance."""
     place = request.place
     floating = floating_ips.known(ledger, place.address)
-    fixed = floating_ips.fixed_address_of(ledger, request.instance, request.network)
+    version = addressing.version(place.address)
+    fixed = floating_ips.fixed_address_of(ledger, request.instance, request.network, version)
     floating_ips.check_target(ledger, floating, fixed)
     _check_whole(floating, place)
     for other in ledger.where(PortForward, address=place.address):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Floating addresses on a host's interfaces, by netlink, and the news of them to the neighbours, by ARP.
+"""Floating addresses on a host's interfaces, by netlink.
 
 The messages are few and simple enough to be packed by hand: so this needs no library on the host.
 
@@ -11,58 +11,61 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
-import time
 import typing as t
 
+from .._core import addressing
 from .._core import floating_addresses as core
 from .._core.errors import HostError, first_line
 from .._core.naming import RUN_DIR
-from . import lock
-from .netlink.wire import ADDRESS, ATTRIBUTE, MESSAGE, NLM_F_REQUEST, Socket, attributes, string, value
+from . import files, lock, neighbours
+from .netlink.wire import (
+    ADDRESS,
+    ATTRIBUTE,
+    IFA_METRIC,
+    MESSAGE,
+    NLM_F_REQUEST,
+    U32,
+    Socket,
+    attributes,
+    string,
+    u32,
+    value,
+)
 
 LOCK_FILE = f"{RUN_DIR}/floating_addresses.lock"
 
-#: Seconds between one round of news and the next.
-ARP_INTERVAL = 0.2
-
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _NLM_F_EXCL, _NLM_F_CREATE = 0x200, 0x400
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 3, 6, 8
+#: Nobody else is asked whether he has the address: it may still be on the host that it moves away from. And no route
+#: stands beside it.
+_NODAD, _NOPREFIXROUTE = 0x02, 0x200
+#: For how long it is preferred and valid: never and for ever. So the host takes none as the source of its own traffic,
+#: of which the answers would go to the guest.
+_LIFETIMES = struct.pack("=IIII", 0, 0xFFFFFFFF, 0, 0)
 #: Addresses a datagram.
 _BATCH = 500
-
-_ETHERNET, _ETH_P_ARP = 1, 0x0806
-_ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")
-_EVERYBODY, _NOBODY = b"\xff" * 6, b"\0" * 6
 
 
 def apply(plan: object, *, check: bool = False, only_unbind: bool = False, wait: int = 20) -> dict[str, t.Any]:
     """Make the host's floating addresses those of the plan's section; with `check`, only tell what would be done."""
     want = core.parse(plan)
     difference = core.compare(want, read(), only_unbind)
+    _check_v6(difference)
     if difference and not check:
         with lock.exclusive(LOCK_FILE, wait):
             # Another run may have been at work until now.
             difference = core.compare(want, read(), only_unbind)
             _execute(difference)
-        announce(difference.bind, want.send_arp)
+        neighbours.announce(difference.bind, want.send_arp)
     return {"changed": bool(difference), "actions": difference.actions(), "diff": difference.diff()}
 
 
 def own(version: int) -> set[str]:
     """The host's addresses of IPv4 or IPv6."""
-    if version == 4:
-        return {place.address for place in read().places}
-    found = set()
-    with Socket() as kernel:
-        for buffer, start, end in kernel.dump(_RTM_GETADDR, ADDRESS.pack(socket.AF_INET6, 0, 0, 0, 0)):
-            at = attributes(buffer, start + ADDRESS.size, end)
-            if _IFA_ADDRESS in at:
-                found.add(socket.inet_ntop(socket.AF_INET6, value(buffer, at[_IFA_ADDRESS])))
-    return found
+    return {place.address for place in read().places if addressing.version(place.address) == version}
 
 
 def read() -> core.State:
@@ -70,15 +73,32 @@ def read() -> core.State:
     names = dict(socket.if_nameindex())
     places: dict[core.Place, bool] = {}
     with Socket() as kernel:
-        for buffer, start, end in kernel.dump(_RTM_GETADDR, ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0)):
-            _family, prefix, _flags, _scope, index = ADDRESS.unpack_from(buffer, start)
+        for buffer, start, end in kernel.dump(_RTM_GETADDR, ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+            family, prefix, _flags, _scope, index = ADDRESS.unpack_from(buffer, start)
             at = attributes(buffer, start + ADDRESS.size, end)
-            if index not in names or _IFA_LOCAL not in at:
+            # The far end of a line as well is told of as an address: then ours is the local one.
+            local = at.get(_IFA_LOCAL, at.get(_IFA_ADDRESS))
+            if index not in names or local is None or family not in (socket.AF_INET, socket.AF_INET6):
                 continue
-            place = core.Place(socket.inet_ntoa(value(buffer, at[_IFA_LOCAL])), names[index])
-            marked = _IFA_LABEL in at and string(buffer, at[_IFA_LABEL]) == core.label(place.interface)
-            places[place] = marked and prefix == 32
+            place = core.Place(socket.inet_ntop(family, value(buffer, local)), names[index])
+            if family == socket.AF_INET:
+                marked = _IFA_LABEL in at and string(buffer, at[_IFA_LABEL]) == core.label(place.interface)
+                places[place] = marked and prefix == 32
+            else:
+                marked = IFA_METRIC in at and u32(buffer, at[IFA_METRIC]) == core.METRIC_V6
+                places[place] = marked and prefix == 128
     return core.State(frozenset(names.values()), places)
+
+
+def _check_v6(difference: core.Difference) -> None:
+    """HostError where an interface is to get an IPv6 address that has none: the kernel's own words say less."""
+    homes = {place.interface: place.address for place in difference.bind if addressing.version(place.address) == 6}
+    for interface, address in homes.items():
+        if files.read(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6") != "0\n":
+            raise HostError(
+                f"cannot bind the floating IP {address}: IPv6 is off on interface {interface!r}; set "
+                f"net.ipv6.conf.{interface}.disable_ipv6 to 0. Nothing was changed"
+            )
 
 
 def _execute(difference: core.Difference) -> None:
@@ -116,49 +136,21 @@ def _message(place: core.Place, bind: bool) -> bytearray:
         index = socket.if_nametoindex(place.interface)
     except OSError as error:
         raise HostError(f"interface {place.interface!r} went away: {first_line(error)}; run again") from error
-    packed = socket.inet_aton(place.address)
-    body = ADDRESS.pack(socket.AF_INET, 32, 0, 0, index)
+    family = socket.AF_INET if addressing.version(place.address) == 4 else socket.AF_INET6
+    packed = socket.inet_pton(family, place.address)
+    body = ADDRESS.pack(family, len(packed) * 8, 0, 0, index)
     body += _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
     kind, flags = _RTM_DELADDR, NLM_F_REQUEST
     if bind:
         kind, flags = _RTM_NEWADDR, NLM_F_REQUEST | _NLM_F_CREATE | _NLM_F_EXCL
-        body += _attribute(_IFA_LABEL, core.label(place.interface).encode() + b"\0")
+        if family == socket.AF_INET:
+            body += _attribute(_IFA_LABEL, core.label(place.interface).encode() + b"\0")
+        else:
+            body += _attribute(_IFA_FLAGS, U32.pack(_NODAD | _NOPREFIXROUTE)) + _attribute(_IFA_CACHEINFO, _LIFETIMES)
+            body += _attribute(IFA_METRIC, U32.pack(core.METRIC_V6))
     return bytearray(MESSAGE.pack(MESSAGE.size + len(body), kind, flags, 0, 0) + body)
 
 
 def _attribute(kind: int, content: bytes) -> bytes:
     length = ATTRIBUTE.size + len(content)
     return ATTRIBUTE.pack(length, kind) + content + b"\0" * (-length % 4)
-
-
-def announce(places: t.Sequence[core.Place], rounds: int) -> None:
-    """Tell the neighbours of each interface that the addresses are here now: whoever knows another place forgets it.
-
-    Once as a request and once as an answer, as some listen only to the one and some to the other.
-    """
-    by_interface: dict[str, list[str]] = {}
-    for place in places:
-        by_interface.setdefault(place.interface, []).append(place.address)
-    with contextlib.ExitStack() as stack:
-        senders = []
-        for interface, addresses in by_interface.items() if rounds else ():
-            sender = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0))
-            # An interface that is down, or went away, has no neighbours to be told.
-            with contextlib.suppress(OSError):
-                sender.bind((interface, 0))
-                _name, _protocol, _type, hardware, own = sender.getsockname()
-                if hardware == _ETHERNET:
-                    senders.append((sender, own, addresses))
-        for number in range(rounds if senders else 0):
-            if number:
-                time.sleep(ARP_INTERVAL)
-            for sender, own, addresses in senders:
-                for address in addresses:
-                    with contextlib.suppress(OSError):
-                        for frame in _news(own, socket.inet_aton(address)):
-                            sender.send(frame)
-
-
-def _news(own: bytes, address: bytes) -> t.Iterator[bytes]:
-    for operation, target in ((1, _NOBODY), (2, _EVERYBODY)):
-        yield _ARP.pack(_EVERYBODY, own, _ETH_P_ARP, 1, 0x0800, 6, 4, operation, own, address, target, address)

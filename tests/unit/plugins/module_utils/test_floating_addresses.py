@@ -25,6 +25,11 @@ REFUSED = [
     ({"addresses": [{**ONE, "address": "0.0.0.0"}]}, "'0.0.0.0' is not an address that a host can have"),
     ({"addresses": [{**ONE, "address": "239.1.1.1"}]}, "'239.1.1.1' is not an address that a host can have"),
     ({"addresses": [ONE, {**ONE, "interface": "eth3"}]}, r"addresses\[1\].address: '203.0.113.7' is already on eth2"),
+    ({"addresses": [{**ONE, "address": "fe80::1"}]}, "'fe80::1' is not an address that a host can have"),
+    ({"addresses": [{**ONE, "address": "ff0e::1"}]}, "'ff0e::1' is not an address that a host can have"),
+    ({"addresses": [{**ONE, "address": "::1"}]}, "'::1' is not an address that a host can have"),
+    ({"addresses": [{**ONE, "address": "::ffff:192.0.2.1"}]}, "is not an address that a host can have"),
+    ({"addresses": [{**ONE, "address": "2001:db8::7"}, {**ONE, "address": "2001:DB8::7"}]}, "'2001:db8::7' is already"),
     ({"addresses": [ONE], "send_arp": -1}, "send_arp: -1"),
     ({"addresses": [ONE], "send_arp": "often"}, "send_arp: 'often'"),
 ]

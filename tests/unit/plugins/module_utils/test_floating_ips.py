@@ -131,18 +131,18 @@ def test_a_cidr_without_hosts_is_refused(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "size"),
+    ("value", "size", "instead"),
     [
-        ("198.16.0.0/12", 1048576),
-        ("10.0.0.0-10.15.66.63", 1000000),
-        ("2001:db8::/108", 1048576),
-        ("2001:db8::/64", 18446744073709551616),
+        ("198.16.0.0/12", 1048576, "split it"),
+        ("10.0.0.0-10.15.66.63", 1000000, "split it"),
+        ("2001:db8::/108", 1048576, "give a part of it, such as '2001:db8::/112'"),
+        ("2001:db8:5::/64", 18446744073709551616, "give a part of it, such as '2001:db8:5::/112'"),
     ],
 )
-def test_a_million_addresses_are_refused(value: str, size: int) -> None:
+def test_a_million_addresses_are_refused(value: str, size: int, instead: str) -> None:
     with pytest.raises(InputError) as caught:
         floating_ips.expand(value, "x")
-    assert str(caught.value) == f"x: {value!r} has {size} addresses, but a range has less than 1000000; split it"
+    assert str(caught.value) == f"x: {value!r} has {size} addresses, but a range has less than 1000000; {instead}"
 
 
 AN_ADDRESS = "is not an address such as '10.0.0.5' or 'fd00::5'"

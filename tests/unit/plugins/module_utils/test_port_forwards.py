@@ -92,6 +92,24 @@ def test_a_mistake_is_named(entries: list[dict[str, t.Any]], words: tuple[str, .
         allocate(declared(*entries))
 
 
+V6 = {
+    "networks": [{"label": "blue", "fixed_range": "10.0.0.0/24", "fixed_range_v6": "2001:db8:1::/64"}],
+    "floating_ranges": ["203.0.113.8/29", "2001:db8:5::/120"],
+}
+
+
+def test_ports_of_an_ipv6_address_lead_to_ipv6_addresses() -> None:
+    wanted = declared(forward(80, "a", address="2001:DB8:5::9"), forward(80, "b"), **V6)
+    held = sound(allocate(wanted))
+    fixed = {row.address: row.fixed_address for row in held.port_forwards.values()}
+    assert fixed == {
+        SHARED: "10.0.0.3",
+        "2001:db8:5::9": next(a for a in held.fixed_ips if ":" in a and "a" == held.fixed_ips[a].instance),
+    }
+    with refused("instance 'a' has no IPv6 address for an IPv6 floating IP to lead to; it has 10.0.0.2"):
+        allocate(declared(forward(80, "a", address="2001:db8:5::9"), floating_ranges=V6["floating_ranges"]))
+
+
 def test_all_that_is_behind_one_address_has_one_gateway() -> None:
     together = [instance("a"), instance("b")]
     plan = plans(declared(forward(80, "a"), forward(81, "b"), make=multi_host, instances=together))["compute1"]
@@ -115,6 +133,7 @@ def test_what_breaks_a_rule_is_found() -> None:
         (two._replace(to_port=70000), "are no ports"),
         (two._replace(fixed_port=65530), "not as many ports"),
         (two._replace(fixed_address="10.0.0.77"), "refers to fixed_ips 10.0.0.77"),
+        (two._replace(fixed_address="fd00::77"), "which is of the other version"),
     ):
         broken = held._replace(port_forwards={key(row): row for row in (one, wrong)})
         found = invariants.violations(kinds.rows_of(broken))
