@@ -21,6 +21,7 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._core import guest_
 from lab.capture import Capture, Frame
 from lab.guest import Guest
 from lab.lab import has_vlan
+from lab_hops import Passed, conversation, listening
 from nova_site import Site, wait_for
 
 pytestmark = [
@@ -32,6 +33,7 @@ pytestmark = [
 ]
 
 ETH_P_IP = 0x0800
+CLIENT, FLOATING = "198.51.100.1", "203.0.113.78"
 MARK = b"tenantnet-frame-"
 
 #: Beside the inventory's own: a VLAN network on every host, a flat DHCP network that stays on its host, and a flat one
@@ -77,6 +79,18 @@ for number, frame in enumerate(map(bytes.fromhex, sys.argv[1:])):
     wire.send((frame[:6] + wire.getsockname()[4] + frame[6:] + text).ljust(60, bytes(1)))
 """
 
+#: Says who asks, at that port; over HTTP too.
+ECHO = """
+import http.server, sys
+class Service(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.client_address[0].encode())
+server = http.server.ThreadingHTTPServer(("", int(sys.argv[1])), Service)
+server.serve_forever()
+"""
+
 #: Of 802.1Q and 802.1ad, alone and in each other: the guest's own, none, those of others, and one of nobody.
 TAGS = ["81000066", "81000000", "81000064", "8100012c", "81000fff", "88a80064", "8100006681000064", "88a8006681000064"]
 TAGS += ["88a8006481000064", "8100012c81000064"]
@@ -106,7 +120,10 @@ def deployed(lab_factory, tmp_path_factory) -> t.Iterator[Deployed]:
     groups = [{"project": project, **reachable} for project in ("legacy", "ops", "wide")]
     site.change(nova_security_groups=[*site.variables["nova_security_groups"], *groups])
     # The guest kernel's nftables know no bridges; what is not filtered is kept apart by the tags alone.
-    site.change(**OTHERS, nova_instances=[*site.variables["nova_instances"], *INSTANCES], nova_port_security=False)
+    given = [
+        {**row, "floating_ip": FLOATING} if row["name"] == "db1" else row for row in site.variables["nova_instances"]
+    ]
+    site.change(**OTHERS, nova_instances=[*given, *INSTANCES], nova_port_security=False)
     operators = "ip link add br-ops type bridge; ip addr add 192.168.8.1/24 dev br-ops; ip link set br-ops up"
     site.lab.host("net1").run(["sh", "-ec", operators])
     site.run()
@@ -260,6 +277,89 @@ def test_no_other_project_is_reached(deployed: Deployed) -> None:
 def test_guests_reach_the_internet(deployed: Deployed) -> None:
     for name in ("db1", "web3", "cobol1", "wide1", "wide2"):
         assert deployed.guests[name].ping("198.51.100.1")
+
+
+def hops(deployed: Deployed, guest: str, talk: t.Callable[[], str], port: int) -> dict[str, set[Passed]]:
+    """Where on the way between the internet and a guest of compute1 the conversation passes, and how it looks there."""
+    lab, tag = deployed.site.lab, ports(deployed.plans)[guest]["vlan"]
+    inner = [f"br{tag}", f"vlan{tag}", "eth1"]
+    tap = ports(deployed.plans)[guest]["device"]
+    with (
+        lab.switch.capture("ext") as public,
+        lab.switch.capture("trunk") as trunk,
+        listening(lab.host("net1"), "eth2", *inner) as router,
+        listening(lab.host("compute1"), "eth2", *inner, tap) as carrier,
+        listening(deployed.guests[guest], "eth0") as inside,
+    ):
+        talk()
+        wires = {"public": list(public.frames(0.2)), "trunk": list(trunk.frames(0))}
+    wires |= {f"router {device}": frames for device, frames in router.items()}
+    wires |= {f"carrier {device.replace(tap, 'tap')}": frames for device, frames in carrier.items()}
+    return {wire: conversation(frames, port) for wire, frames in {**wires, "guest": inside["eth0"]}.items()}
+
+
+def both_ways(vlan: int | None, one: str, other: str) -> set[Passed]:
+    return {Passed(vlan, one, other), Passed(vlan, other, one)}
+
+
+def expected(tag: int, public: set[Passed], fixed: str, peer: str) -> dict[str, set[Passed]]:
+    """At each hop: outside under the public address, and from the router on between the guest's own and its peer's."""
+    tagged, plain = both_ways(tag, fixed, peer), both_ways(None, fixed, peer)
+    return {
+        "public": public,
+        "router eth2": public,
+        f"router br{tag}": plain,
+        f"router vlan{tag}": plain,
+        "router eth1": tagged,
+        "trunk": tagged,
+        "carrier eth1": tagged,
+        f"carrier vlan{tag}": plain,
+        f"carrier br{tag}": plain,
+        "carrier tap": plain,
+        "guest": plain,
+        "carrier eth2": set(),  # the guest's own host has no part in what is outside
+    }
+
+
+def serve(at: t.Any, port: int) -> None:
+    at.run(["sh", "-c", 'python3 -c "$0" "$1" >/dev/null 2>&1 &', ECHO, str(port)])
+    ready = ["sh", "-c", f"ss -Hltn sport = :{port} | grep -q ."]
+    assert wait_for(lambda: at.run(ready, check=False).returncode == 0, 30)
+
+
+def asked(at: t.Any, address: str, port: int, source: str = "") -> str:
+    """What the service there answers: the address that it was asked from."""
+    bind = f",bind={source}" if source else ""
+    request = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | socat -t3 - TCP:{address}:{port}{bind},connect-timeout=5"
+    return at.run(["sh", "-c", request]).stdout.splitlines()[-1]
+
+
+def test_the_way_in_is_that_of_the_network_at_each_hop(deployed: Deployed) -> None:
+    """Internet, routing node, VLAN, bridge, instance: the floating IP outside, the client's own address inside."""
+    fixed = deployed.leases["db1"]["ip"]
+    serve(deployed.guests["db1"], 22)
+    internet = deployed.site.lab.host("internet")
+    answers: list[str] = []
+    found = hops(deployed, "db1", lambda: answers.append(asked(internet, FLOATING, 22, CLIENT)), 22)
+    assert answers == [CLIENT]
+    assert found == expected(100, both_ways(None, CLIENT, FLOATING), fixed, CLIENT)
+
+
+@pytest.mark.parametrize(("guest", "tag"), [("db1", 100), ("web2", 102)])
+def test_the_way_out_is_that_of_the_network_at_each_hop(deployed: Deployed, guest: str, tag: int) -> None:
+    """Outside it is the floating IP of the one that has one, and the router's own address of the other."""
+    fixed = deployed.leases[guest]["ip"]
+    own = [
+        row["local"] for row in links(deployed.site.lab.host("net1"))["eth2"]["addr_info"] if row["scope"] == "global"
+    ]
+    outside = FLOATING if guest == "db1" else own[0]
+    internet = deployed.site.lab.host("internet")
+    port = 8100 + tag
+    serve(internet, port)
+    answers: list[str] = []
+    found = hops(deployed, guest, lambda: answers.append(asked(deployed.guests[guest], CLIENT, port)), port)
+    assert answers == [outside]
+    assert found == expected(tag, both_ways(None, outside, CLIENT), fixed, CLIENT)
 
 
 def test_a_guest_of_a_flat_network_is_configured_by_a_file(deployed: Deployed) -> None:
