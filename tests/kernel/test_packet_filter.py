@@ -319,6 +319,13 @@ def test_sets_of_members_are_ours_and_nobody_elses(variant):
     apply(guarded("10.0.0.6", "10.0.0.7"))
     assert f"add {name} 10.0.0.6\n" in run("ipset", "save", name)
 
+    # Rules and members: one set goes, another one comes.
+    both = guarded("10.0.0.6", "10.0.0.8")
+    both["security_groups"][0]["rules"].append({"protocol": "icmp"})
+    predicted = apply(both, check=True)
+    assert apply(both) == predicted and not apply(both)["changed"]
+    assert set(run("ipset", "list", "-n").split()) == {"theirs", "nova-networkx", f"{name}-2"}
+
     apply()
     assert run("ipset", "save") == foreign
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -305,3 +306,25 @@ def test_a_rule_of_ipv6_alone_concerns_connections_too(site, variant):
     rule = {"protocol": "tcp", "ports": "22", "cidr": "fd00:1::/64"}
     bring(meaning(rule))
     assert bring(meaning()).guards and not bring(meaning()).guards
+
+
+def test_no_old_rule_meets_new_members_and_no_new_rule_old_ones(site, variant):
+    """The port that only the old plan opens to clients, the client that only the new plan has; and the other way."""
+    a, c = ({"protocol": "udp", "ports": f"{port}", "group": "clients"} for port in (4500, 4501))
+    one = guarded({"web": ("b", [a, OPEN]), "clients": ("a", [])})
+    two = guarded({"web": ("b", [c, OPEN]), "clients": ("c", [])})
+    apply(**one)
+    # In between, for as long as a program may take.
+    if variant.backend == "iptables":
+        variant.real["ipset"] = shutil.which("ipset", path="/usr/sbin:/sbin")
+        for program in ("ipset", "iptables-restore"):
+            variant.wrap(program, before="sleep 0.1")
+    allowed = Stream(site, "c", "10.0.0.3", "b", 5001, 7001)
+    neither = [Stream(site, "c", "10.0.0.3", "b", 4500, 7002), Stream(site, "a", "10.0.0.3", "b", 4501, 7003)]
+    for turn in range(6):
+        apply(**(one if turn % 2 else two))
+    sent, heard, _peers = allowed.end()
+    assert heard == list(range(sent)) and sent > 100
+    for stream in neither:
+        sent, heard, _peers = stream.end()
+        assert sent > 100 and heard == []

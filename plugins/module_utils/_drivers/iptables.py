@@ -13,10 +13,11 @@ import dataclasses
 import os
 import typing as t
 
-from .._core import ipset, packet_filter
 from .._core import iptables as core
+from .._core import packet_filter
 from .._core.connections import Ways
 from .._core.errors import HostError
+from .._core.iptables import sets
 from .._core.outcome import Outcome
 from . import programs
 
@@ -37,6 +38,8 @@ class _Run:
     wait: int
     leaving: bool
     note: Note | None = None
+    #: Whether sets were written, be it in an attempt that was refused afterwards.
+    wrote_sets: bool = False
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     def warn(self, text: str) -> None:
@@ -50,7 +53,15 @@ class _Family:
 
     name: str
     tables: dict[str, core.Table]
-    changes: list[core.Change]
+    changes: list[core.Change] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class _Difference:
+    """The families that are managed, and what is to change in our sets."""
+
+    families: list[_Family]
+    sets: sets.Difference
 
 
 def bring(
@@ -67,34 +78,26 @@ def bring(
     `leaving`: another back end has the rules, and what is left here goes. `note` is told what is about to change.
     """
     run = _Run(meaning, check, wait, leaving, note)
-    sets = _compare_sets(run)
-    if check:
-        families = _difference(run)
-    else:
-        if note is not None and sets:
-            note(Ways(), Ways(), True)
-        _write_sets(sets.before_rules())
-        families = _converge(run)
-        _write_sets(sets.after_rules())
+    difference = _difference(run) if check else _converge(run)
     _warn_of_other_variant(run)
-    return _outcome(run, families, sets, diff)
+    return _outcome(run, difference, diff)
 
 
-def _outcome(run: _Run, families: list[_Family], sets: ipset.Difference, diff: bool) -> Outcome:
-    families = [family for family in families if family.changes]
+def _outcome(run: _Run, difference: _Difference, diff: bool) -> Outcome:
+    families = [family for family in difference.families if family.changes]
     labels = core.labels(run.meaning)
-    gone, come, guards = _concerned(families)
+    gone, come, guards = _concerned(difference)
     outcome = Outcome(
-        changed=bool(families or sets),
+        changed=bool(families or difference.sets or run.wrote_sets),
         actions=[
             *(action for family in families for action in core.actions(family.changes, family.name, labels)),
-            *sets.actions(labels),
+            *difference.sets.actions(labels),
         ],
         chains=[f"{family.name} {chain}" for family in families for chain in core.chain_names(family.changes)],
         warnings=run.warnings,
         gone=gone,
         come=come,
-        guards=bool(sets) or guards,
+        guards=guards or run.wrote_sets,
     )
     if diff:
         for family in families:
@@ -106,27 +109,34 @@ def _outcome(run: _Run, families: list[_Family], sets: ipset.Difference, diff: b
     return outcome
 
 
-def _concerned(families: list[_Family]) -> tuple[Ways, Ways, bool]:
-    ipv4 = [change for family in families if family.name == "ipv4" for change in family.changes]
-    return (*core.ways(ipv4), core.guards_differ(change for family in families for change in family.changes))
+def _concerned(difference: _Difference) -> tuple[Ways, Ways, bool]:
+    ipv4 = [change for family in difference.families if family.name == "ipv4" for change in family.changes]
+    every = [change for family in difference.families for change in family.changes]
+    return (*core.ways(ipv4), bool(difference.sets) or core.guards_differ(every))
 
 
 # -- reading and comparing --------------------------------------------------------------------------------------
 
 
-def _difference(run: _Run) -> list[_Family]:
-    found = []
+def _difference(run: _Run) -> _Difference:
+    held = _read_sets(run)
+    families = []
     for name in core.FAMILIES:
         if name == "ipv6" and not os.path.isdir("/proc/sys/net/ipv6"):
             continue
-        family = _compare(run, name)
+        family = _read(run, name)
         if family is not None:
-            found.append(family)
-    return found
+            families.append(family)
+    checksum = any(family.name == "ipv4" and _has_checksum(run, family.tables) for family in families)
+    tables = {family.name: family.tables for family in families}
+    changes, of_sets = core.compare_all(run.meaning, tables, held, checksum)
+    for family in families:
+        family.changes = changes[family.name]
+    return _Difference(families, of_sets)
 
 
-def _compare(run: _Run, name: str) -> _Family | None:
-    """The family as it is and what differs in it; None where there is no such family to be managed."""
+def _read(run: _Run, name: str) -> _Family | None:
+    """The family as it is; None where there is no such family to be managed."""
     program = f"{_PREFIX[name]}-save"
     if programs.find(program) is None:
         if run.meaning.empty:
@@ -135,8 +145,7 @@ def _compare(run: _Run, name: str) -> _Family | None:
             raise HostError(f"cannot read the packet filter: {program} is not installed; install the package iptables")
         # In a rehearsal the package may be what an earlier task would have installed.
         run.warn(f"{program} is not installed; the prediction is that of a host without any rules")
-        tables: dict[str, core.Table] = {}
-        return _Family(name, tables, core.compare(tables, core.render(run.meaning, name)))
+        return _Family(name, {})
     try:
         tables = _save(program, run.leaving)
     except HostError as error:
@@ -147,8 +156,7 @@ def _compare(run: _Run, name: str) -> _Family | None:
     if name == "ipv6" and not run.meaning.empty and "filter" not in tables and _works(run, name, "filter") is False:
         run.warn("IPv6 is left out: ip6tables does not work with this kernel")
         return None
-    checksum = name == "ipv4" and _has_checksum(run, tables)
-    return _Family(name, tables, core.compare(tables, core.render(run.meaning, name, checksum)))
+    return _Family(name, tables)
 
 
 def _save(program: str, leaving: bool) -> dict[str, core.Table]:
@@ -169,6 +177,8 @@ def _save(program: str, leaving: bool) -> dict[str, core.Table]:
 def _has_checksum(run: _Run, tables: dict[str, core.Table]) -> bool:
     """Whether this kernel fills in checksums: a rule that does proves it; else it is tried where nobody is."""
     if not run.meaning.services or core.has_target(tables, "mangle", "CHECKSUM"):
+        return True
+    if programs.find("iptables-restore") is None:  # what is to be installed may well have it
         return True
     answer = _works(run, "ipv4", "mangle", "-A POSTROUTING -p udp -m udp --dport 68 -j CHECKSUM --checksum-fill")
     if answer is None:
@@ -215,20 +225,23 @@ def _listed(target: str) -> bool:
 # -- writing ----------------------------------------------------------------------------------------------------
 
 
-def _converge(run: _Run) -> list[_Family]:
+def _converge(run: _Run) -> _Difference:
     """Read, compare, write; again when another program changed the tables in between."""
-    families = _difference(run)
+    difference = _difference(run)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             if run.note is not None:
-                run.note(*_concerned(families))
-            _write(run, families)
-            return families
+                run.note(*_concerned(difference))
+            _write_sets(run, difference.sets.before_rules())
+            _write(run, difference.families)
+            _write_sets(run, difference.sets.after_rules())
+            return difference
         except _Refused as refused:
             again = _difference(run)
-            if attempt == _ATTEMPTS or [family.tables for family in again] == [family.tables for family in families]:
+            tables = ([family.tables for family in one.families] for one in (difference, again))
+            if attempt == _ATTEMPTS or next(tables) == next(tables):
                 raise HostError(str(refused)) from refused
-            families = again
+            difference = again
     raise AssertionError("unreachable")
 
 
@@ -277,27 +290,28 @@ def _quote(complaint: str, text: str) -> str:
 # -- sets -------------------------------------------------------------------------------------------------------
 
 
-def _compare_sets(run: _Run) -> ipset.Difference:
-    """The sets that the rules name; without the program there are none of ours, and none may be needed."""
-    want = core.sets(run.meaning)
+def _read_sets(run: _Run) -> dict[str, frozenset[str]]:
+    """Our sets; without the program there are none, and none may be needed."""
+    needed = bool(run.meaning.security.named or run.meaning.security_v6.named)
     if programs.find("ipset") is None:
-        if want and not run.check:
+        if needed and not run.check:
             programs.need("ipset", "ipset")
-        if want:
+        if needed:
             run.warn("ipset is not installed; the prediction is that of a host without any sets")
-        return ipset.compare({}, want)
+        return {}
     # Other people's sets may be long: these are read only where some of ours are, or have to be.
-    if not want and not ipset.any_ours(_call("ipset", "list", "-name").output):
-        return ipset.compare({}, want)
+    if not needed and not sets.any_ours(_call("ipset", "list", "-name").output):
+        return {}
     done = _call("ipset", "save")
     if done.status:
         raise HostError(f"cannot read the sets of addresses: ipset save failed: {_last_line(done.errors)}")
-    return ipset.compare(ipset.parse_save(done.output), want)
+    return sets.parse_save(done.output)
 
 
-def _write_sets(text: str) -> None:
+def _write_sets(run: _Run, text: str) -> None:
     if not text:
         return
+    run.wrote_sets = True
     done = _call("ipset", "restore", text=text)
     if done.status:
         raise HostError(

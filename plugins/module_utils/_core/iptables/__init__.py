@@ -5,7 +5,8 @@
 """Rules for iptables: rendered as the kernel gives them back, read, compared, composed into one restore.
 
 `table` has the plain values and reads them, `render` makes them of an intent (with `nat` and `security`), `difference`
-compares and composes, `wording` tells what differs.
+compares and composes, `sets` does so with sets of addresses, `whole` brings both together, `wording` tells what
+differs.
 
 Private to the collection; may change at any time.
 """
@@ -14,8 +15,9 @@ from __future__ import annotations
 
 from .difference import Change, compare, compose, guards_differ, ways
 from .render import render
-from .security import group_chain, sets
+from .security import group_chain, member_sets
 from .table import FAMILIES, TABLES, Table, Unreadable, Wanted, has_target, is_ours, our_chains, parse_save, target
+from .whole import compare_all
 from .wording import actions, chain_names, labels, text
 
 __all__ = [
@@ -28,16 +30,17 @@ __all__ = [
     "actions",
     "chain_names",
     "compare",
+    "compare_all",
     "compose",
     "group_chain",
     "guards_differ",
     "has_target",
     "is_ours",
     "labels",
+    "member_sets",
     "our_chains",
     "parse_save",
     "render",
-    "sets",
     "target",
     "text",
     "ways",

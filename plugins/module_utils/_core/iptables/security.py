@@ -17,7 +17,6 @@ import typing as t
 
 from .. import addressing, guest_rules, rule_tree
 from ..guest_rules import Guest, Traffic
-from ..packet_filter import Intent
 from ..rule_tree import Branch
 from .table import jump, wrapped
 
@@ -32,21 +31,21 @@ def members_set(name: str, version: int = 4) -> str:
     return group_chain(name) if version == 4 else group_chain(name).replace("-sg-", "-sg6-")
 
 
-def sets(meaning: Intent) -> dict[str, frozenset[str]]:
-    """The sets of addresses that the rules refer to."""
-    found = {}
-    for version, security in ((4, meaning.security), (6, meaning.security_v6)):
-        found.update({members_set(group.name, version): group.members for group in security.named})
-    return found
+def member_sets(security: guest_rules.Section, version: int) -> dict[str, frozenset[str]]:
+    """The sets of addresses that the rules refer to, by the names of their first generation."""
+    return {members_set(group.name, version): group.members for group in security.named}
 
 
-def security_groups(security: guest_rules.Section, version: int) -> dict[str, list[str]]:
-    """Trees of the guests by their addresses, and the chains of guests and groups."""
+def security_groups(security: guest_rules.Section, version: int, names: t.Mapping[str, str]) -> dict[str, list[str]]:
+    """Trees of the guests by their addresses, and the chains of guests and groups.
+
+    `names` has the generation of each set that is not in its first.
+    """
     if not security.guests:
         return {}
     chains = {wrapped("sg-fallback"): ["-j DROP"]}
     if security.provider:
-        chains[wrapped("provider")] = [_traffic(rule, "s", "DROP", version) for rule in security.provider]
+        chains[wrapped("provider")] = [_traffic(rule, "s", "DROP", version, names) for rule in security.provider]
     bits = 32 if version == 4 else 128
     marked = marks(security.guests, version)
     limits = security.limits()
@@ -62,12 +61,12 @@ def security_groups(security: guest_rules.Section, version: int) -> dict[str, li
             chains[chain] = [
                 "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
                 *(_OF_A_LINK_OUT if version == 6 else ()),
-                *(_traffic(rule, "d", "RETURN", version) for rule in limits[guest.groups]),
+                *(_traffic(rule, "d", "RETURN", version, names) for rule in limits[guest.groups]),
                 jump(wrapped("sg-fallback")),
             ]
             out.append(Branch(number, bits, (f"-s {guest.address}/{bits} -g {chain}",)))
     for group in security.used:
-        chains[group_chain(group.name)] = [_traffic(rule, "s", "ACCEPT", version) for rule in group.ingress]
+        chains[group_chain(group.name)] = [_traffic(rule, "s", "ACCEPT", version, names) for rule in group.ingress]
     chains.update(rule_tree.grow(wrapped("ingress"), wrapped("in-"), "-d", into, bits))
     if out:
         # A hash in a name leaves room for no longer a stem.
@@ -118,7 +117,7 @@ def _into(guest: Guest, provider: bool, version: int) -> list[str]:
     return [*rules, *(jump(group_chain(name)) for name in guest.groups), jump(wrapped("sg-fallback"))]
 
 
-def _traffic(rule: Traffic, side: str, verdict: str, version: int) -> str:
+def _traffic(rule: Traffic, side: str, verdict: str, version: int, names: t.Mapping[str, str]) -> str:
     """`side` is s or d: where the others are."""
     words = []
     if rule.cidr is not None:
@@ -132,5 +131,6 @@ def _traffic(rule: Traffic, side: str, verdict: str, version: int) -> str:
         option = "-m icmp --icmp-type" if version == 4 else "-m icmp6 --icmpv6-type"
         words.append(f"{option} {rule.icmp_type}" + ("" if rule.icmp_code is None else f"/{rule.icmp_code}"))
     if rule.group is not None:
-        words.append(f"-m set --match-set {members_set(rule.group, version)} {'src' if side == 's' else 'dst'}")
+        members = members_set(rule.group, version)
+        words.append(f"-m set --match-set {names.get(members, members)} {'src' if side == 's' else 'dst'}")
     return " ".join([*words, f"-j {verdict}"])

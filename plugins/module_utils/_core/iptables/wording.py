@@ -18,6 +18,7 @@ from ..naming import CHAIN_PREFIX
 from ..packet_filter import METADATA_ADDRESS, Intent, wording
 from .difference import Change
 from .security import group_chain, marks, members_set
+from .sets import plain
 from .table import is_ours, target, wrapped
 
 
@@ -118,7 +119,7 @@ def actions(changes: t.Sequence[Change], family: str, labels: t.Mapping[str, str
                 skeleton.append(f"{verb} in {change.table} the chains {', '.join(chains)}{suffix}")
         for chain, after in change.after.items():
             before = change.before[chain]
-            if before is not None and after is not None:
+            if before is not None and after is not None and list(map(plain, before)) != list(map(plain, after)):
                 moved.append(f"{change.table} {chain}")
             skeleton.extend(_rule_actions(subjects, chain, before or [], after or [], labels, suffix))
         for hook in change.jumps_after:
@@ -138,7 +139,8 @@ def _rule_actions(
     suffix: str,
 ) -> t.Iterator[str]:
     """Tell `subjects` what rules come and go; yield what serves none."""
-    gone, come = before, after
+    # Which generation of a set a rule refers to says nothing to a reader: what becomes of the members is told.
+    gone, come = before, after = list(map(plain, before)), list(map(plain, after))
     if before and after:
         old, new = collections.Counter(before), collections.Counter(after)
         if old == new and before != after:

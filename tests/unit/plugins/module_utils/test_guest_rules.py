@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import ipset, iptables, packet_filter
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import iptables, packet_filter
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.connections import Connection, Gate
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
 
@@ -148,7 +148,7 @@ def test_neither_members_nor_guests_make_more_rules_of_a_group():
     crowd = {**CLIENTS, "members": [f"10.7.{number >> 8}.{number & 255}" for number in range(5000)]}
     many = intent(plan(guest(), groups=[WEB, crowd]))
     assert iptables.render(few, "ipv4")["filter"] == iptables.render(many, "ipv4")["filter"]
-    assert {name: len(members) for name, members in iptables.sets(many).items()} == {
+    assert {name: len(members) for name, members in iptables.member_sets(many.security, 4).items()} == {
         iptables.group_chain("clients"): 5000
     }
     guests = intent(plan(*(guest(f"10.0.0.{number}") for number in range(2, 202))))
@@ -159,33 +159,12 @@ def test_neither_members_nor_guests_make_more_rules_of_a_group():
 
 def test_without_guests_there_is_nothing():
     assert intent(plan()).empty
-    assert iptables.sets(intent(plan())) == {}
+    assert iptables.member_sets(intent(plan()).security, 4) == {}
     assert not intent(plan(guest())).empty
     guarded, bare = (
         packet_filter.intent(packet_filter.parse(section)) for section in (plan(guest()), plan(guest(groups=[])))
     )
     assert iptables.render(guarded, "ipv6") == iptables.render(bare, "ipv6")
-
-
-def test_sets_read_compared_and_composed():
-    have = ipset.parse_save(
-        "create theirs hash:ip family inet\nadd theirs 192.0.2.1\n"
-        "create nova-network-a hash:ip family inet hashsize 1024\nadd nova-network-a 10.0.0.1\n"
-        "add nova-network-a 10.0.0.2\n"
-        "create nova-network-b hash:ip family inet\n"
-    )
-    assert have == {"nova-network-a": {"10.0.0.1", "10.0.0.2"}, "nova-network-b": frozenset()}
-    difference = ipset.compare(
-        have, {"nova-network-a": frozenset({"10.0.0.2", "10.0.0.3"}), "nova-network-c": frozenset({"10.0.0.9"})}
-    )
-    assert difference.before_rules().splitlines() == [
-        "create nova-network-c hash:ip family inet maxelem 1048576 -exist",
-        "add nova-network-a 10.0.0.3 -exist",
-        "add nova-network-c 10.0.0.9 -exist",
-        "del nova-network-a 10.0.0.1 -exist",
-    ]
-    assert difference.after_rules() == "destroy nova-network-b\n"
-    assert not ipset.compare(have, have)
 
 
 GUARDED = plan(
