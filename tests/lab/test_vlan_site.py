@@ -270,6 +270,7 @@ def test_no_other_project_is_reached(deployed: Deployed) -> None:
     assert {frame.vlan for frame in passed} == {102}
 
     stranger.run(["ip", "addr", "flush", "dev", "eth0"])
+    assert stranger.dhcp() == deployed.leases["web2"]
     for name, address in made_up.items():
         deployed.guests[name].run(["sh", "-c", f"kill $(cat /run/listener); ip addr del {address}/64 dev eth0"])
 
