@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import gc
 import os
 import pathlib
 import statistics
@@ -93,6 +94,8 @@ def _stage(works: t.Sequence[Work], prepare: t.Callable[[], None], own_network: 
     if own_network and ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "cannot make a network namespace; this needs root")
     prepare()
+    # Else the collector's look at what was imported would copy all of that, in each child, to its cost.
+    gc.freeze()
     for work in works:
         begin = time.perf_counter()
         measured = os.fork()

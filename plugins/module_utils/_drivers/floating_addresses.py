@@ -73,9 +73,9 @@ def read() -> core.State:
     names = dict(socket.if_nameindex())
     places: dict[core.Place, bool] = {}
     with Socket() as kernel:
-        for buffer, start, end in kernel.dump(_RTM_GETADDR, ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
-            family, prefix, _flags, _scope, index = ADDRESS.unpack_from(buffer, start)
-            at = attributes(buffer, start + ADDRESS.size, end)
+        for buffer in kernel.dump(_RTM_GETADDR, ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0), bytes):
+            family, prefix, _flags, _scope, index = ADDRESS.unpack_from(buffer)
+            at = attributes(buffer, ADDRESS.size, len(buffer))
             # The far end of a line as well is told of as an address: then ours is the local one.
             local = at.get(_IFA_LOCAL, at.get(_IFA_ADDRESS))
             if index not in names or local is None or family not in (socket.AF_INET, socket.AF_INET6):

@@ -44,11 +44,12 @@ class AddressChange:
 def settled(have: list[Address], want: t.Sequence[Address], owned: frozenset[str]) -> bool:
     """Whether `readdress` has nothing to do: what it would find out too, in a tenth of the time."""
     present = {address.text: address for address in have}
-    for planned in want:
-        found = present.get(planned.text)
-        if found is None or _visible(found) != _visible(planned):
+    planned = {address.text: address for address in want}
+    for text, address in planned.items():
+        found = present.get(text)
+        if found is None or _visible(found) != _visible(address):
             return False
-    if any(text in present for text in owned.difference(address.text for address in want)):
+    if not owned.difference(planned).isdisjoint(present):
         return False
     first = next((address.text for address in want if address.is_ipv4), None)
     top = next((address.text for address in have if address.is_ipv4 and address.scope == SCOPE_GLOBAL), None)

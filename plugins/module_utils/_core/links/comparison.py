@@ -101,7 +101,9 @@ class _BridgeComparison:
         self.ports = ports
         self.home = home
         self.difference = difference
-        self.mark = parse_mark(self.link.alias) if self.link is not None else None
+        self.mark = None
+        if self.link is not None:
+            self.mark = want.named if self.link.alias == want.mark else parse_mark(self.link.alias)
         if want.moved is None and self.mark is not None and self.mark.moved in want.interfaces:
             # What an earlier plan has moved stays known, so that it finds its way back.
             self.want = dataclasses.replace(want, moved=self.mark.moved)
@@ -288,14 +290,14 @@ class _BridgeComparison:
         # Its own delay cannot be read while another bridge is its root; so it is set with STP, and not looked at then.
         hidden = link.forward_delay is None
         change_delay = change_stp if hidden else want.forward_delay != link.forward_delay
-        to = operations.Settings(
-            stp=want.stp if change_stp else None,
-            forward_delay=want.forward_delay if change_delay else None,
-            mac=mac if pin_mac else None,
-            mtu=want.mtu if change_mtu else None,
-            up=None if link.up else True,
-        )
-        if to != operations.Settings():
+        if change_stp or change_delay or pin_mac or change_mtu or not link.up:
+            to = operations.Settings(
+                stp=want.stp if change_stp else None,
+                forward_delay=want.forward_delay if change_delay else None,
+                mac=mac if pin_mac else None,
+                mtu=want.mtu if change_mtu else None,
+                up=None if link.up else True,
+            )
             self._add("shape", operations.ChangeLink(want.name, to, _settings_of(link, to)))
         if want.mtu is not None and ports_change and not change_mtu:
             again = operations.Settings(mtu=want.mtu)

@@ -10,6 +10,7 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing as t
 
 from .ways import Way
@@ -35,7 +36,7 @@ class Address:
     valid: int = FOREVER
     metric: int = 0
 
-    @property
+    @functools.cached_property
     def text(self) -> str:
         if self.peer is not None:
             return f"{self.local} peer {self.peer}/{self.prefix}"

@@ -48,10 +48,14 @@ class Bridge:
     moved: str | None = None
 
     @functools.cached_property
+    def named(self) -> Mark:
+        """What the alias of the bridge names once all is as planned."""
+        return Mark(self.interfaces, tuple(address.text for address in self.addresses), moved=self.moved)
+
+    @functools.cached_property
     def mark(self) -> str:
         """The alias of the bridge once all is as planned."""
-        addresses = tuple(address.text for address in self.addresses)
-        return render_mark(Mark(self.interfaces, addresses, moved=self.moved))
+        return render_mark(self.named)
 
 
 @dataclasses.dataclass(frozen=True)

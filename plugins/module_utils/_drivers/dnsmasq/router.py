@@ -42,9 +42,9 @@ def addresses() -> list[Address]:
     """All usable IPv6 addresses of this host."""
     found = []
     with wire.Socket() as kernel:
-        for buffer, start, end in kernel.dump(_RTM_GETADDR, wire.ADDRESS.pack(socket.AF_INET6, 0, 0, 0, 0)):
-            family, _prefix, flags, _scope, interface = wire.ADDRESS.unpack_from(buffer, start)
-            at = wire.attributes(buffer, start + wire.ADDRESS.size, end)
+        for buffer in kernel.dump(_RTM_GETADDR, wire.ADDRESS.pack(socket.AF_INET6, 0, 0, 0, 0), bytes):
+            family, _prefix, flags, _scope, interface = wire.ADDRESS.unpack_from(buffer)
+            at = wire.attributes(buffer, wire.ADDRESS.size, len(buffer))
             if family == socket.AF_INET6 and not flags & _DUPLICATE:
                 value = int.from_bytes(wire.value(buffer, at[_IFA_ADDRESS]), "big")
                 created = struct.unpack_from("=8xI", wire.value(buffer, at[_IFA_CACHEINFO]))[0] / _HUNDREDTHS

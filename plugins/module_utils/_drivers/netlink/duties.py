@@ -27,8 +27,8 @@ def read_duties(state: State, connection_address: str | None = None) -> Duties:
     carried: dict[str, str] = {}
     sources: set[tuple[str, str]] = set()
     with Socket() as kernel:
-        for buffer, start, end in kernel.dump(_RTM_GETROUTE, ROUTE.pack(*[0] * 9)):
-            _route(buffer, start, end, names, carried, sources)
+        for route in kernel.dump(_RTM_GETROUTE, ROUTE.pack(*[0] * 9), bytes):
+            _route(route, names, carried, sources)
     reached_by = {connection_address} if connection_address is not None else set()
     ssh = _ssh_connection()
     if ssh is not None:
@@ -49,16 +49,14 @@ def read_duties(state: State, connection_address: str | None = None) -> Duties:
 
 def _route(
     buffer: bytes,
-    start: int,
-    end: int,
     names: dict[int, str],
     carried: dict[str, str],
     sources: set[tuple[str, str]],
 ) -> None:
-    family, length, _from, _tos, _table, protocol, _scope, kind, _flags = ROUTE.unpack_from(buffer, start)
+    family, length, _from, _tos, _table, protocol, _scope, kind, _flags = ROUTE.unpack_from(buffer)
     if kind != _RTN_UNICAST or (length and protocol == _RTPROT_KERNEL):
         return
-    at = attributes(buffer, start + 12, end)
+    at = attributes(buffer, 12, len(buffer))
     ways = [at]
     if _RTA_MULTIPATH in at:
         ways = _hops(buffer, at[_RTA_MULTIPATH])
@@ -104,9 +102,8 @@ def _route_to(address: str) -> int:
         answer = kernel.ask(_RTM_GETROUTE, body)
     if answer is None:
         return 0
-    buffer, start, end = answer
-    out = attributes(buffer, start + 12, end).get(_RTA_OIF)
-    return u32(buffer, out) if out is not None else 0
+    out = attributes(answer, 12, len(answer)).get(_RTA_OIF)
+    return u32(answer, out) if out is not None else 0
 
 
 def _ssh_connection() -> tuple[str, str] | None:

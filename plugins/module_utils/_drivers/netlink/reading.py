@@ -9,55 +9,81 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
+import sys
 import typing as t
 
 from ..._core.links import Address, Link, State
-from ..._core.links.kernel import PERMANENT
+from ..._core.links.kernel import FOREVER, PERMANENT
 from . import rules, sysctl
-from .wire import ADDRESS, HALF, IFA_METRIC, IFF_UP, LINK, Socket, attribute, attributes, nested, string, u32, value
+from .layout import BYTE, RAW, TEXT, U32, Reader
+from .wire import ADDRESS, ATTRIBUTE, IFA_METRIC, IFF_UP, LINK, Socket
 
 _RTM_GETLINK, _RTM_GETADDR = 18, 22
 _IFF_LOOPBACK, _ARPHRD_ETHER = 0x8, 1
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
-_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 18, 20, 29, 37
-_IFLA_CARRIER, _IFLA_BRPORT_MODE = 33, 4
-_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
-_IFLA_PERM_ADDRESS, _IFLA_ALT_IFNAME = 54, 53
-#: With its flag of being nested: it is younger than the rule that attributes have no such flag.
-_IFLA_PROP_LIST = 0x8000 | 52
-_IFLA_BR_FORWARD_DELAY, _IFLA_BR_STP_STATE, _IFLA_BR_ROOT_ID, _IFLA_BR_BRIDGE_ID = 1, 5, 10, 11
-_IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL, _ETH_P_8021Q = 1, 5, b"\x81\x00"
+_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 8
+#: In the list of further names.
+_IFLA_ALT_IFNAME = 53
+_ETH_P_8021Q = b"\x81\x00"
+
+#: Attributes of a link by their numbers (IFLA_...).
+_LINK_ATTRIBUTES = {
+    1: ("mac", RAW),
+    3: ("name", TEXT),
+    4: ("mtu", U32),
+    5: ("link", U32),
+    10: ("master", U32),
+    18: {
+        1: ("kind", TEXT),
+        # What these are depends on the kind: of a bridge its forward delay, STP, root and own id (IFLA_BR_...), of a
+        # VLAN interface its number and protocol (IFLA_VLAN_...).
+        2: {1: ("data 1", RAW), 5: ("data 5", RAW), 10: ("data 10", RAW), 11: ("data 11", RAW)},
+        4: ("slave kind", TEXT),
+        # Of a bridge's port: whether it is in hairpin mode (IFLA_BRPORT_MODE).
+        5: {4: ("slave data 4", RAW)},
+    },
+    20: ("alias", TEXT),
+    33: ("carrier", BYTE),
+    37: ("link namespace", RAW),
+    54: ("permanent mac", RAW),
+    # With its flag of being nested: it is younger than the rule that attributes have no such flag.
+    0x8000 | 52: ("names", RAW),
+}
+
+#: Attributes of an address by their numbers (IFA_...).
+_ADDRESS_ATTRIBUTES = {
+    1: ("address", RAW),
+    2: ("local", RAW),
+    3: ("label", TEXT),
+    4: ("broadcast", RAW),
+    6: ("lifetimes", RAW),
+    8: ("flags", U32),
+    IFA_METRIC: ("metric", U32),
+}
+
 #: Kinds of links that the kernel takes away with the link below them.
 _STANDING = ("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec")
-_RTEXT_FILTER_SKIP_STATS = 8
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 3, 4, 6, 8
 
 
 def read(sysctl_keys: t.Iterable[str] = ()) -> State:
     """The links with their addresses, the settings named, and our udev rules."""
     with Socket() as kernel:
-        request = LINK.pack(0, 0, 0, 0, 0) + struct.pack("=HHI", 8, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
-        links: dict[int, Link] = {}
-        masters: list[tuple[Link, int]] = []
-        parents: list[tuple[Link, int]] = []
-        for buffer, start, end in kernel.dump(_RTM_GETLINK, request):
-            link, master, parent = _link(buffer, start, end)
-            links[link.index] = link
+        question = LINK.pack(0, 0, 0, 0, 0) + struct.pack("=HHI", 8, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+        seen = kernel.dump(_RTM_GETLINK, question, functools.partial(_link, Reader(LINK.size, _LINK_ATTRIBUTES)))
+        links = {link.index: link for link, _master, _parent in seen}
+        for link, master, parent in seen:
             if master:
-                masters.append((link, master))
+                # A master in another namespace cannot be: it would not be shown.
+                link.master = links[master].name if master in links else f"#{master}"
             if parent:
-                parents.append((link, parent))
-        for link, master in masters:
-            # A master in another namespace cannot be: it would not be shown.
-            link.master = links[master].name if master in links else f"#{master}"
-        for link, parent in parents:
-            link.parent = links[parent].name if parent in links else None
-        for buffer, start, end in kernel.dump(_RTM_GETADDR, ADDRESS.pack(0, 0, 0, 0, 0)):
-            index = ADDRESS.unpack_from(buffer, start)[4]
+                link.parent = links[parent].name if parent in links else None
+        question = ADDRESS.pack(0, 0, 0, 0, 0)
+        reader = functools.partial(_address, Reader(ADDRESS.size, _ADDRESS_ATTRIBUTES))
+        for index, address in kernel.dump(_RTM_GETADDR, question, reader):
             if index in links:
-                links[index].addresses.append(_address(buffer, start, end))
+                links[index].addresses.append(address)
     settings = sysctl.read(sysctl_keys)
     return State(
         {link.name: link for link in links.values()},
@@ -67,89 +93,75 @@ def read(sysctl_keys: t.Iterable[str] = ()) -> State:
     )
 
 
-def _link(buffer: bytes, start: int, end: int) -> tuple[Link, int, int]:
+def _link(read: Reader, message: bytes) -> tuple[Link, int, int]:
     """The link, and the numbers of its master and of the link that it stands on."""
-    _family, hardware, index, flags, _change = LINK.unpack_from(buffer, start)
-    at = attributes(buffer, start + 16, end)
+    _family, hardware, index, flags, _change = LINK.unpack_from(message)
+    found = read(message)
+    get = found.get
+    kind = get("kind", "")
     link = Link(
-        name=string(buffer, at[_IFLA_IFNAME]),
+        name=found["name"],
         index=index,
+        kind=kind,
         ethernet=hardware == _ARPHRD_ETHER,
         loopback=bool(flags & _IFF_LOOPBACK),
         up=bool(flags & IFF_UP),
-        mtu=u32(buffer, at[_IFLA_MTU]),
+        mtu=found["mtu"],
+        mac=get("mac", b"").hex(":"),
+        permanent_mac=get("permanent mac", b"").hex(":"),
+        alias=get("alias", ""),
     )
-    if _IFLA_ADDRESS in at:
-        link.mac = value(buffer, at[_IFLA_ADDRESS]).hex(":")
-    if _IFLA_PERM_ADDRESS in at:
-        link.permanent_mac = value(buffer, at[_IFLA_PERM_ADDRESS]).hex(":")
-    if _IFLA_PROP_LIST in at:
-        link.alternatives = tuple(_alternatives(buffer, at[_IFLA_PROP_LIST]))
-    if _IFLA_IFALIAS in at:
-        link.alias = string(buffer, at[_IFLA_IFALIAS])
-    if _IFLA_LINKINFO in at:
-        info = nested(buffer, at[_IFLA_LINKINFO])
-        if _IFLA_INFO_KIND in info:
-            link.kind = string(buffer, info[_IFLA_INFO_KIND])
-        if link.kind == "bridge" and _IFLA_INFO_DATA in info:
-            _bridge_settings(link, buffer, info[_IFLA_INFO_DATA])
-        elif link.kind == "vlan" and _IFLA_INFO_DATA in info:
-            data = nested(buffer, info[_IFLA_INFO_DATA])
-            if value(buffer, data[_IFLA_VLAN_PROTOCOL]) == _ETH_P_8021Q:
-                link.vlan_id = HALF.unpack_from(buffer, data[_IFLA_VLAN_ID] + 4)[0]
-        elif link.kind == "tun":
-            link.carrier = _IFLA_CARRIER in at and buffer[at[_IFLA_CARRIER] + 4] != 0
-        if _IFLA_INFO_SLAVE_DATA in info and string(buffer, info[_IFLA_INFO_SLAVE_KIND]) == "bridge":
-            mode = attribute(buffer, info[_IFLA_INFO_SLAVE_DATA], _IFLA_BRPORT_MODE)
-            link.hairpin = mode is not None and buffer[mode + 4] != 0
-    parent = 0
+    if "names" in found:
+        link.alternatives = tuple(_alternatives(found["names"]))
+    if kind == "bridge":
+        link.stp = any(get("data 5", b""))
+        # Without an id of its own it is one of an old kernel, which has none for the root either.
+        same_root = get("data 10") == get("data 11")
+        link.forward_delay = int.from_bytes(get("data 1", b""), sys.byteorder) if same_root else None
+    elif kind == "vlan":
+        if get("data 5") == _ETH_P_8021Q:
+            link.vlan_id = int.from_bytes(found["data 1"], sys.byteorder)
+    elif kind == "tun":
+        link.carrier = get("carrier", 0) != 0
+    if get("slave kind") == "bridge":
+        link.hairpin = any(get("slave data 4", b""))
     # A number of another namespace's says nothing here.
-    if link.kind in _STANDING and _IFLA_LINK in at and _IFLA_LINK_NETNSID not in at:
-        parent = u32(buffer, at[_IFLA_LINK])
-    return link, u32(buffer, at[_IFLA_MASTER]) if _IFLA_MASTER in at else 0, parent
+    standing = kind in _STANDING and "link namespace" not in found
+    return link, get("master", 0), get("link", 0) if standing else 0
 
 
-def _alternatives(buffer: bytes, position: int) -> t.Iterator[str]:
-    """A list of attributes of one kind, which a mapping would lose."""
-    end = position + HALF.unpack_from(buffer, position)[0]
-    position += 4
-    while position < end:
-        length, kind = HALF.unpack_from(buffer, position)[0], HALF.unpack_from(buffer, position + 2)[0]
+def _alternatives(listed: bytes) -> t.Iterator[str]:
+    """A list of attributes of one kind."""
+    position = 0
+    while position < len(listed):
+        length, kind = ATTRIBUTE.unpack_from(listed, position)
         if kind == _IFLA_ALT_IFNAME:
-            yield string(buffer, position)
+            yield listed[position + ATTRIBUTE.size : position + length].rstrip(b"\0").decode("utf-8", "replace")
         position += (length + 3) & -4
 
 
-def _bridge_settings(link: Link, buffer: bytes, position: int) -> None:
-    at = nested(buffer, position)
-    link.stp = _IFLA_BR_STP_STATE in at and u32(buffer, at[_IFLA_BR_STP_STATE]) != 0
-    if value(buffer, at[_IFLA_BR_ROOT_ID]) != value(buffer, at[_IFLA_BR_BRIDGE_ID]):
-        link.forward_delay = None
-    elif _IFLA_BR_FORWARD_DELAY in at:
-        link.forward_delay = u32(buffer, at[_IFLA_BR_FORWARD_DELAY])
-
-
-def _address(buffer: bytes, start: int, end: int) -> Address:
-    family, prefix, flags, scope, _index = ADDRESS.unpack_from(buffer, start)
-    at = attributes(buffer, start + 8, end)
-    remote = at.get(_IFA_ADDRESS)
-    local = at.get(_IFA_LOCAL, remote)
-    if local is None or remote is None:
-        return Address("::", prefix, scope=255)
-    mine = value(buffer, local)
-    if _IFA_FLAGS in at:
-        flags = u32(buffer, at[_IFA_FLAGS])
-    found = Address(socket.inet_ntop(family, mine), prefix, scope=scope, flags=flags)
-    if remote != local:
-        peer = value(buffer, remote)
-        if peer != mine:
-            found.peer = socket.inet_ntop(family, peer)
-    if _IFA_BROADCAST in at:
-        found.broadcast = socket.inet_ntop(family, value(buffer, at[_IFA_BROADCAST]))
-    if _IFA_LABEL in at:
-        found.label = string(buffer, at[_IFA_LABEL])
-    if IFA_METRIC in at:
-        found.metric = u32(buffer, at[IFA_METRIC])
-    if _IFA_CACHEINFO in at and not flags & PERMANENT:
-        found.preferred, found.valid = struct.unpack_from("=II", buffer, at[_IFA_CACHEINFO] + 4)
-    return found
+def _address(read: Reader, message: bytes) -> tuple[int, Address]:
+    """The number of its link, and the address."""
+    family, prefix, flags, scope, index = ADDRESS.unpack_from(message)
+    found = read(message)
+    remote = found.get("address")
+    if remote is None:
+        return index, Address("::", prefix, scope=255)
+    local = found.get("local", remote)
+    broadcast = found.get("broadcast")
+    flags = found.get("flags", flags)
+    preferred = valid = FOREVER
+    if not flags & PERMANENT and "lifetimes" in found:
+        preferred, valid = struct.unpack_from("=II", found["lifetimes"])
+    return index, Address(
+        socket.inet_ntop(family, local),
+        prefix,
+        broadcast=socket.inet_ntop(family, broadcast) if broadcast is not None else None,
+        peer=socket.inet_ntop(family, remote) if remote != local else None,
+        scope=scope,
+        flags=flags,
+        label=found.get("label"),
+        preferred=preferred,
+        valid=valid,
+        metric=found.get("metric", 0),
+    )

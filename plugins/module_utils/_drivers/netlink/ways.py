@@ -26,15 +26,15 @@ def read_ways(state: State) -> list[ways.Way]:
     found: list[ways.Way] = []
     with Socket() as kernel:
         for family in (socket.AF_INET, socket.AF_INET6):
-            for buffer, start, end in kernel.dump(_RTM_GETROUTE, ROUTE.pack(family, *[0] * 8)):
-                found += ways.read_route(buffer[start:end], names)
-            for buffer, start, end in kernel.dump(_RTM_GETRULE, ROUTE.pack(family, *[0] * 8)):
-                found += ways.read_rule(buffer[start:end])
+            for route in kernel.dump(_RTM_GETROUTE, ROUTE.pack(family, *[0] * 8), bytes):
+                found += ways.read_route(route, names)
+            for rule in kernel.dump(_RTM_GETRULE, ROUTE.pack(family, *[0] * 8), bytes):
+                found += ways.read_rule(rule)
         for flags in (0, _NTF_PROXY):
             question = bytearray(_NEIGHBOUR_SIZE)
             question[_FLAGS] = flags
-            for buffer, start, end in kernel.dump(_RTM_GETNEIGH, bytes(question)):
-                way = ways.read_neighbour(buffer[start:end], names)
+            for neighbour in kernel.dump(_RTM_GETNEIGH, bytes(question), bytes):
+                way = ways.read_neighbour(neighbour, names)
                 if way is not None:
                     found.append(way)
     return found

@@ -38,6 +38,9 @@ HALF = struct.Struct("=H")
 U32 = struct.Struct("=I")
 
 
+Taken = t.TypeVar("Taken")
+
+
 class _Interrupted(Exception):
     """The kernel's table changed while it was being dumped."""
 
@@ -62,19 +65,19 @@ class Socket:
     def __exit__(self, *_unused: object) -> None:
         self._socket.close()
 
-    def dump(self, kind: int, body: bytes) -> list[tuple[bytes, int, int]]:
-        """All answers, each as (buffer, start of its body, end)."""
+    def dump(self, kind: int, body: bytes, take: t.Callable[[bytes], Taken]) -> list[Taken]:
+        """What `take` makes of the body of each answer, as they come: all of them are megabytes."""
         for _attempt in range(5):
             try:
-                return self._dump(kind, body)
+                return self._dump(kind, body, take)
             except _Interrupted:
                 continue
         raise HostError("cannot read the kernel's network tables: they change faster than they can be read; try again")
 
-    def _dump(self, kind: int, body: bytes) -> list[tuple[bytes, int, int]]:
+    def _dump(self, kind: int, body: bytes, take: t.Callable[[bytes], Taken]) -> list[Taken]:
         self._sequence += 1
         request = MESSAGE.pack(MESSAGE.size + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0) + body
-        found: list[tuple[bytes, int, int]] = []
+        found: list[Taken] = []
         interrupted = False
         try:
             self._socket.send(request)
@@ -92,13 +95,13 @@ class Socket:
                         if answer == NLMSG_ERROR:
                             code = -struct.unpack_from("=i", buffer, position + 16)[0]
                             raise OSError(code, os.strerror(code))
-                        found.append((buffer, position + 16, position + length))
+                        found.append(take(buffer[position + 16 : position + length]))
                     position += (length + 3) & ~3
         except OSError as error:
             raise HostError(f"cannot read the kernel's network tables: {first_line(error)}") from error
 
-    def ask(self, kind: int, body: bytes) -> tuple[bytes, int, int] | None:
-        """The one answer to a question, None where the kernel has none."""
+    def ask(self, kind: int, body: bytes) -> bytes | None:
+        """The body of the one answer to a question, None where the kernel has none."""
         self._sequence += 1
         request = MESSAGE.pack(MESSAGE.size + len(body), kind, NLM_F_REQUEST, self._sequence, 0) + body
         try:
@@ -107,7 +110,7 @@ class Socket:
         except OSError as error:
             raise HostError(f"cannot ask the kernel: {first_line(error)}") from error
         length, answer = MESSAGE.unpack_from(buffer)[:2]
-        return None if answer == NLMSG_ERROR else (buffer, 16, length)
+        return None if answer == NLMSG_ERROR else buffer[16:length]
 
     def request(self, messages: t.Sequence[bytearray]) -> dict[int, str]:
         """Send all in one datagram; return the reason for each that was refused, by its number.
@@ -156,11 +159,7 @@ def _reason(code: int, flags: int, buffer: bytes, start: int, end: int) -> str:
 
 
 def attributes(buffer: bytes, position: int, end: int) -> dict[int, int]:
-    """Where each attribute begins.
-
-    Three thousand links have a hundred thousand of them, so this loop is half of a reading. It looks at no flag
-    bits: the kernel promises that these old attributes never get any.
-    """
+    """Where each attribute begins. (Of no flag bits: the kernel promises that these old attributes never get any.)"""
     found = {}
     unpack = ATTRIBUTE.unpack_from
     while position < end:
@@ -176,18 +175,6 @@ def value(buffer: bytes, position: int) -> bytes:
 
 def nested(buffer: bytes, position: int) -> dict[int, int]:
     return attributes(buffer, position + 4, position + HALF.unpack_from(buffer, position)[0])
-
-
-def attribute(buffer: bytes, position: int, wanted: int) -> int | None:
-    """Where the one attribute begins among those nested; what stands early costs little."""
-    end = position + HALF.unpack_from(buffer, position)[0]
-    position += 4
-    while position < end:
-        length, kind = ATTRIBUTE.unpack_from(buffer, position)
-        if kind == wanted:
-            return position
-        position += (length + 3) & -4
-    return None
 
 
 def string(buffer: bytes, position: int) -> str:
