@@ -416,7 +416,7 @@ def test_a_refused_restore_changes_nothing(variant):
     before = variant.save()
     variant.wrap("iptables-restore", before='echo "line 2 failed" >&2; exit 1')
     with pytest.raises(
-        HostError, match="refused the rules: line 2 failed .that line is ':nova-filter-top.*nothing was"
+        HostError, match="refused the rules: line 2 failed .that line is ':nova-network-POSTROUTING.*nothing was"
     ):
         apply()
     assert variant.save() == before

@@ -20,7 +20,18 @@ from a_router import Nftables
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import packet_filter as core
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter as driver
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import unfinished
-from test_packet_paths import ADDRESSES_V6, FLOATING, FLOATING_A, OPTIONS, PLAN, SHAPES, bind, established, guarded
+from test_packet_paths import (
+    ADDRESSES,
+    ADDRESSES_V6,
+    FLOATING,
+    FLOATING_A,
+    OPTIONS,
+    PLAN,
+    SHAPES,
+    bind,
+    established,
+    guarded,
+)
 from test_packet_paths import site as site  # the fixture
 
 pytestmark = [
@@ -328,3 +339,64 @@ def test_no_old_rule_meets_new_members_and_no_new_rule_old_ones(site, variant):
     for stream in neither:
         sent, heard, _peers = stream.end()
         assert sent > 100 and heard == []
+
+
+#: One commit after the other, with time in between.
+SLOWLY = """
+import subprocess, sys, time
+for table in sys.stdin.read().split("COMMIT\\n")[:-1]:
+    status = subprocess.run(sys.argv[1:], input=table + "COMMIT\\n", text=True).returncode
+    if status:
+        sys.exit(status)
+    time.sleep(0.1)
+"""
+
+
+def commit_slowly(variant):
+    if variant.backend == "iptables":
+        program = variant.folder / "slowly.py"
+        program.write_text(SLOWLY)
+        words = f'{sys.executable} {program} {variant.real["iptables-restore"]} "$@"'
+        variant.wrap("iptables-restore", before=f'case "$*" in *--test*) ;; *) {words}; exit;; esac')
+
+
+def only(plan, *names):
+    """The plan with guards for these guests alone."""
+    guests = [guest for guest in plan["instances"] if guest["address"] in map(ADDRESSES.get, names)]
+    return {**plan, "instances": guests}
+
+
+def test_no_way_leads_to_a_guest_without_its_guard(site, variant):
+    """Floating IPs that come and go together with the guards of their guests."""
+    guards = guarded({"web": ("ab", [OPEN])})
+    nobody = {"floating_ips": []}
+    b = {"floating_ips": [FLOATING], **only(guards, "b")}
+    a = {"floating_ips": [FLOATING_A], **only(guards, "a")}
+    apply(**nobody)
+    commit_slowly(variant)
+    passing = Stream(site, "c", "10.0.0.3", "b", 5001, 7001)
+    closed = [
+        Stream(site, "outside", "192.0.2.103", "b", 4500, 7002),
+        Stream(site, "outside", "192.0.2.102", "a", 4500, 7003),
+    ]
+    for plan in (b, nobody, b, a, b, a, nobody):
+        apply(**plan)
+    sent, heard, _peers = passing.end()
+    assert heard == list(range(sent)) and sent > 100
+    for stream in closed:
+        sent, heard, _peers = stream.end()
+        assert sent > 100 and heard == []
+
+
+def test_a_network_is_not_forwarded_before_it_is_translated(site, variant):
+    blue, red = PLAN["networks"]
+    inside = {"networks": [{**blue, "gateway": False, "snat": False}, red]}
+    driver.apply({**PLAN, **inside}, **OPTIONS)
+    commit_slowly(variant)
+    stream = Stream(site, "a", "192.0.2.9", "outside", 5000, 7000)
+    time.sleep(0.1)
+    apply()
+    time.sleep(0.1)
+    apply(**inside)
+    _sent, heard, peers = stream.end()
+    assert len(heard) > 10 and peers == [("192.0.2.1", 7000)]

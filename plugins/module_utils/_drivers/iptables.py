@@ -250,7 +250,7 @@ class _Refused(Exception):
 
 
 def _write(run: _Run, families: list[_Family]) -> None:
-    texts = [(family.name, core.compose(family.changes)) for family in families if family.changes]
+    texts = [(family.name, core.compose(core.in_order(family.changes))) for family in families if family.changes]
     # One table is loaded wholly or not at all; several, one after the other: so these are tried first.
     several = sum(len(family.changes) for family in families) > 1
     if several:
