@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links as driver
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers.netlink import rules
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.usefixtures("netns")
@@ -161,7 +161,7 @@ def _look(last: Plan) -> list[t.Any]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("with_vlans", "examples"), [(False, 20), (True, 5)], ids=["bridges", "vlans"])
+@pytest.mark.parametrize(("with_vlans", "examples"), [(False, 20), (True, 10)], ids=["bridges", "vlans"])
 def test_a_host_with_a_past_equals_one_built_from_scratch(with_vlans, examples, tmp_path, monkeypatch):
     if with_vlans and not has_vlan():
         pytest.skip("this kernel makes no VLAN interfaces")
@@ -174,6 +174,8 @@ def test_a_host_with_a_past_equals_one_built_from_scratch(with_vlans, examples, 
         derandomize=not MORE,
         database=None,
         suppress_health_check=list(HealthCheck),
+        # In a guest's kernel it would take minutes to find a shorter sequence that fails.
+        phases=[phase for phase in Phase if phase != Phase.shrink or not with_vlans],
     )
     @given(st.lists(st.one_of(plans(with_vlans), st.sampled_from(HARM)), max_size=5), plans(with_vlans))
     def holds(past: list[Plan | str], last: Plan) -> None:

@@ -40,7 +40,7 @@ def test_the_sequences_hold_with_vlan_interfaces(lab_factory, monkeypatch) -> No
     packages = in_host(pathlib.Path(pytest.__file__).parent.parent)
     settings = [f"PYTHONPATH={PYTHON_FOLDER}:{packages}", "PYTHONDONTWRITEBYTECODE=1"]
     chosen = [f"{name}={value}" for name, value in os.environ.items() if name == "TENANTNET_PROPERTY_EXAMPLES"]
-    pytest_ = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", TEST]
+    pytest_ = ["/usr/bin/python3", "-m", "pytest", "-o", "cache_dir=/run/pytest", TEST]
     command = ["env", "-C", str(in_host(CHECKOUT)), *settings, *chosen, *pytest_]
     done = host.run(command, check=False, timeout=280)
     assert done.returncode == 0 and " 1 passed" in done.stdout, done.stdout + done.stderr
