@@ -15,10 +15,13 @@ import collections
 import os
 import pathlib
 import shutil
+import sys
 
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
+# Helpers of more than one lane are imported by their plain names.
+sys.path.insert(0, str(HERE))
 RAN = "ran"
 SKIPPED = "skipped"
 _outcomes: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)

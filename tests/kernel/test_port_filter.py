@@ -13,10 +13,12 @@ import time
 import typing as t
 
 import a_bridge
+import frames
 import pytest
-from a_bridge import REPLY, REQUEST, Guest, arp, ether, icmpv6, ip, tagged, udp
+from a_bridge import Guest, ip
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import port_filter, programs
+from frames import REDIRECT, REPLY, REQUEST, arp, ether, icmpv6, tagged, udp
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("netns")]
 
@@ -42,7 +44,8 @@ PLAN: dict[str, t.Any] = {
     "uplinks": [],
 }
 
-NS, NA, RS, RA, REDIRECT, MLD2 = 135, 136, 133, 134, 137, 143
+NS, NA = frames.NEIGHBOR_SOLICIT, frames.NEIGHBOR_ADVERT
+RS, RA = frames.ROUTER_SOLICIT, frames.ROUTER_ADVERT
 
 #: What guest A may send.
 GOOD: dict[str, bytes] = {
@@ -63,7 +66,7 @@ GOOD: dict[str, bytes] = {
     "ask for routers": icmpv6(A, A_LINK, RS),
     "ask for routers without an address": icmpv6(A, "::", RS),
     "look for an IPv6 duplicate": icmpv6(A, "::", NS, "fd00::a"),
-    "join a group without an address": icmpv6(A, "::", MLD2),
+    "join a group without an address": icmpv6(A, "::", frames.MLD2_REPORT),
     "ask for a neighbour": icmpv6(A, "fd00::a", NS, "fd00::b"),
     "answer a neighbour": icmpv6(A, "fd00::a", NA, "fd00::a"),
     "answer for the range": icmpv6(A, A_LINK, NA, "fd00:9::7"),

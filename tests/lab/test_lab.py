@@ -12,7 +12,7 @@ import pathlib
 import subprocess
 
 import pytest
-from lab import CommandFailed, HostOff, LabError
+from lab import CommandFailed, HostOff, LabError, qemu
 from lab.cgroup import root as cgroup_root
 from lab.topology import parse
 from lab_traces import NOVALAB, eventually, processes, traces
@@ -245,3 +245,9 @@ def test_power_loss_in_the_middle_of_a_task_is_unreachable(lab_factory, tmp_path
     with subprocess.Popen(["sh", "-c", cut], stdin=subprocess.DEVNULL):
         result = lab.playbook(tmp_path / "book.yml", check=False)
     assert result.unreachable == {"h1"}
+
+
+def test_a_kernel_that_is_not_there_is_named(lab_factory, monkeypatch, tmp_path):
+    monkeypatch.setattr(qemu, "KERNEL", tmp_path)
+    with pytest.raises(LabError, match="kind qemu needs"):
+        lab_factory(parse({"hosts": {"h1": "qemu"}}))

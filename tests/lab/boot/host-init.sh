@@ -10,7 +10,8 @@
 # MARK     tells this process apart from all others (the lab looks for it on the command line)
 # DISK     folder with upper/ and work/, the layers that hold what the host writes, and maybe a link "layer" to one
 #          that lies between these and the machine's root
-# COMMAND  what to become in the end (kind uml: its kernel)
+# COMMAND  what to become in the end (kind uml: its kernel; kind qemu: the server of its root, the server's socket, and
+#          the emulator)
 # Says "ready" on standard output; from then on both outputs are the log.
 set -eu
 disk=$2 name=$3 kind=$4
@@ -46,7 +47,7 @@ pivot_root . run/novalab/old-root
 umount -l /run/novalab/old-root
 rmdir /run/novalab/old-root
 
-if [ "$kind" != uml ]; then
+if [ "$kind" != uml ] && [ "$kind" != qemu ]; then
   # Sysctls outside net.* belong to the machine, not to this host.
   mount --bind /proc/sys /proc/sys
   mount --bind /proc/sys/net /proc/sys/net
@@ -62,6 +63,15 @@ uml)
     for suffix in "" -save -restore; do
       [ ! -e "/usr/sbin/$tool-legacy$suffix" ] || ln -sfn "/usr/sbin/$tool-legacy$suffix" "/etc/alternatives/$tool$suffix"
     done
+  done
+  ;;
+qemu)
+  server=$1 socket=$2
+  shift 2
+  "$server" --socket-path="$socket" -o source=/,cache=always,sandbox=chroot,xattr >&2 </dev/null &
+  until [ -S "$socket" ]; do
+    kill -0 $! || exit 1
+    sleep 0.02
   done
   ;;
 systemd)

@@ -26,7 +26,7 @@ options:
     vars:
       - name: ansible_host
   kind:
-    description: V(uml) for a host with a kernel of its own.
+    description: V(uml) or V(qemu) for a host with a kernel of its own.
     type: str
     default: native
     vars:
@@ -44,8 +44,9 @@ from ansible.plugins.connection import ConnectionBase
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from lab.errors import HostOff
+from lab.guest_kernel import call_agent
 from lab.process import ENVIRONMENT, first_process, nsenter
-from lab.uml import call_agent
+from lab.topology import GUEST_KERNELS
 
 
 class Connection(ConnectionBase):
@@ -84,7 +85,7 @@ class Connection(ConnectionBase):
         directory = pathlib.Path(self.get_option("novalab_directory"))
         try:
             first = first_process(directory)
-            if self.get_option("kind") == "uml":
+            if self.get_option("kind") in GUEST_KERNELS:
                 return call_agent(directory, self.get_option("address"), command, data)
             argv = nsenter(first.pid, "/bin/sh", "-c", command)
             done = subprocess.run(argv, input=data, capture_output=True, check=False, env=ENVIRONMENT)

@@ -229,9 +229,13 @@ class Host:
         (upper / "etc/resolv.conf").write_text("# a lab has no name server of its own\n")
         shutil.copytree(BOOT, upper / INSTALLED)
         (upper / INSTALLED / "network").write_text("\n".join(self.spec.network_commands()) + "\n")
-        shared = {"ansible": _ansible_folder(), "ansible_collections/tenantnet/nova": CHECKOUT}
-        lines = [f"{place} {folder}\n" for place, folder in shared.items() if folder]
+        lines = [f"{place} {folder}\n" for place, folder in self._shared().items()]
         (upper / INSTALLED / "shared").write_text("".join(lines))
+
+    def _shared(self) -> dict[str, pathlib.Path]:
+        """What the host has of this machine below PYTHON_FOLDER, read-only."""
+        shared = {"ansible": _ansible_folder(), "ansible_collections/tenantnet/nova": CHECKOUT}
+        return {place: folder for place, folder in shared.items() if folder}
 
 
 def _ansible_folder() -> pathlib.Path | None:

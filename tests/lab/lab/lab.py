@@ -23,9 +23,10 @@ from .host import LAYER, Host
 from .life import kill_marked, reap_children, unmount_below
 from .playbook import Result, run_ansible
 from .process import Process, write_json
+from .qemu import QemuHost
 from .switch import Switch
 from .topology import INTERNET, HostSpec, Topology, load, parse
-from .uml import GuestKernelHost
+from .uml import UmlHost
 
 STATE = pathlib.Path(os.environ.get("NOVALAB_STATE", "/run/novalab"))
 
@@ -170,7 +171,7 @@ class Lab:
             raise LabError(f"lab '{self.name}' has no host '{name}'; it has {known}") from None
 
     def _host(self, spec: HostSpec, topology: Topology) -> Host:
-        make = GuestKernelHost if spec.kind == "uml" else Host
+        make = {"uml": UmlHost, "qemu": QemuHost}.get(spec.kind, Host)
         names = {peer.name: peer.address for peer in (*topology.hosts.values(), topology.internet)}
         return make(self.name, self.directory / spec.name, spec, self.switch, names)
 

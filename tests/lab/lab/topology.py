@@ -15,7 +15,9 @@ import typing as t
 from .errors import LabError
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "topologies"
-KINDS = ("native", "systemd", "uml", "auto")
+#: Those with a kernel of their own.
+GUEST_KERNELS = ("uml", "qemu")
+KINDS = ("native", "systemd", *GUEST_KERNELS, "auto")
 INTERNET = "internet"
 INTERNET_ADDRESS = "198.51.100.1/32"  # somewhere beyond the first router, for tests of NAT and routing
 

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# First process of a host with its own kernel (User-Mode Linux).
+# First process of a host with its own kernel (User-Mode Linux, or on an emulated machine).
 here=/usr/local/lib/novalab
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root LANG=C.UTF-8
 mount -t proc proc /proc
@@ -19,11 +19,17 @@ hostname "$(cat /etc/hostname)"
 # shellcheck disable=SC3045  # every shell that Debian offers as sh has it
 ulimit -n 4096
 
-# The package keeps this kernel's modules where modprobe does not look.
+# This kernel's modules are where modprobe does not look.
 kernel=$(uname -r)
 mkdir -p /lib/modules
-[ -e "/lib/modules/$kernel" ] || ln -s "/usr/lib/uml/modules/$kernel" "/lib/modules/$kernel"
-busybox modprobe -a 8021q bridge br_netfilter veth tun iptable_nat iptable_filter ebtables
+if [ -e "/usr/lib/uml/modules/$kernel" ]; then
+  modules=/usr/lib/uml/modules own="iptable_nat iptable_filter ebtables" # which this kernel does not load by itself
+else
+  modules=$here/python/kernel/modules own=virtio_net
+fi
+[ -e "/lib/modules/$kernel" ] || ln -s "$modules/$kernel" "/lib/modules/$kernel"
+# shellcheck disable=SC2086  # several names
+busybox modprobe -a 8021q bridge br_netfilter veth tun $own
 
 ip -batch - <"$here/network"
 agent="/usr/bin/python3 -u $here/agent.py $here/python"
