@@ -167,6 +167,31 @@ def wait_for(condition: t.Callable[[], bool], seconds: float = 5) -> bool:
     return condition()
 
 
+#: Says which host it is on, and who asks.
+_METADATA = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{sys.argv[1]} {self.client_address[0]}".encode())
+http.server.ThreadingHTTPServer(("", 8775), Handler).serve_forever()
+"""
+
+
+def serve_metadata(lab: Lab, host: str) -> None:
+    """A metadata service at port 8775 of all addresses of the host."""
+    at = lab.host(host)
+    at.run(["sh", "-c", 'python3 -c "$0" "$1" >/dev/null 2>&1 &', _METADATA, host])
+    assert wait_for(lambda: "8775" in at.run(["ss", "-Hltn", "sport = :8775"]).stdout)
+
+
+def asked_metadata(guest: Guest) -> tuple[str, ...]:
+    """The host whose service answers the guest, and the address that it was asked by."""
+    said = guest.run(["wget", "-qO-", "-T5", "http://169.254.169.254/latest/meta-data/local-ipv4"]).stdout
+    return tuple(said.split())
+
+
 @contextlib.contextmanager
 def seen_sources(lab: Lab, port: int = 8080) -> t.Iterator[t.Callable[[], list[str]]]:
     """A TCP server in the internet that notes where its clients come from."""

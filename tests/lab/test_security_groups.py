@@ -13,7 +13,7 @@ import copy
 import typing as t
 
 import pytest
-from nova_site import Site, wait_for
+from nova_site import Site, asked_metadata, serve_metadata, wait_for
 
 RANGE_V6 = "fd00:0:0:1::/64"
 SHARED = "203.0.113.70"
@@ -81,15 +81,6 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker, open(sys.argv[3]
             log.write(b"-")
         time.sleep(0.1)
 """
-METADATA = """
-import http.server
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(self.client_address[0].encode())
-http.server.ThreadingHTTPServer(("", 8775), Handler).serve_forever()
-"""
 
 GROUPS: list[dict[str, t.Any]] = [
     {
@@ -134,7 +125,7 @@ class Deployment:
         for name, guest in self.guests.items():
             assert guest.dhcp()["ip"] == self.address[name]
             guest.run(["sh", "-c", 'python3 -c "$0" "$@" >/dev/null 2>&1 &', SERVE, name, *PORTS])
-        site.lab.host("net1").run(["sh", "-c", 'python3 -c "$0" >/dev/null 2>&1 &', METADATA])
+        serve_metadata(site.lab, "net1")
         site.lab.host("internet").run(["ip", "addr", "add", f"{FORBIDDEN}/32", "dev", "lo"])
         for name, guest in self.guests.items():
             assert wait_for(lambda name=name: self.ask(name, f"tcp,{self.address[name]},8081") != ["refused"])
@@ -233,8 +224,7 @@ def test_several_instances_are_behind_one_floating_ip(deployment: Deployment) ->
 
 def test_the_metadata_service_is_told_who_asks(deployment: Deployment) -> None:
     for name in ("web1", "db1"):
-        said = deployment.guests[name].run(["wget", "-qO-", "-T5", "http://169.254.169.254/latest"]).stdout
-        assert said == deployment.address[name]
+        assert asked_metadata(deployment.guests[name]) == ("net1", deployment.address[name])
 
 
 def test_a_changed_rule_cuts_what_it_had_allowed_and_then_nothing_changes(deployment: Deployment) -> None:

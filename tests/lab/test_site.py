@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 from lab.playbook import CHECKOUT
-from nova_site import Site, Watch, seen_sources, snapshot, wait_for
+from nova_site import Site, Watch, asked_metadata, seen_sources, serve_metadata, snapshot, wait_for
 
 LEASES = CHECKOUT / "playbooks" / "leases.yml"
 RANGE_V6 = "fd00:0:0:1::/64"
@@ -37,6 +37,9 @@ def deployment(request: pytest.FixtureRequest, lab_factory, tmp_path_factory) ->
         site.change(nova_networks=[{**row, "fixed_range_v6": RANGE_V6} for row in site.variables["nova_networks"]])
     else:
         site.change(nova_fixed_range_v6=RANGE_V6)
+    site.change(nova_metadata_port=8775)
+    for host in NODES[request.param]:
+        serve_metadata(site.lab, host)
     predicted = site.plans()
     assert not site.store.exists(), "a printed plan leaves no store behind"
     site.run()
@@ -123,6 +126,13 @@ def test_guests_reach_the_internet_by_the_address_of_their_gateway_host(deployme
             guest.run(["socat", "-T2", "-", "TCP:198.51.100.1:8080,connect-timeout=3,retry=5,interval=0.2"])
             router = "net1" if deployment.name == "single_network_host" else host_of[name]
             assert sources() == [own[router]]
+
+
+def test_the_metadata_service_of_its_router_is_told_who_asks(deployment: Deployment) -> None:
+    host_of = {row["name"]: host for host, plan in deployment.plans.items() for row in plan["instances"]}
+    for name, guest in deployment.guests.items():
+        router = "net1" if deployment.name == "single_network_host" else host_of[name]
+        assert asked_metadata(guest) == (router, deployment.leases[name]["ip"])
 
 
 def test_a_second_run_does_nothing_at_all(deployment: Deployment) -> None:
