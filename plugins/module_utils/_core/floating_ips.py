@@ -244,7 +244,7 @@ def _free(ledger: Ledger, pool: str | None, project: str) -> FloatingIp:
 
 def release(ledger: Ledger, address: str, project: str | None = None, force: bool = False) -> FloatingIp:
     """Give the floating IP back to its pool; where a project is named, it has to be its own."""
-    row = _allocated(ledger, address, project, "there is nothing to release")
+    row = allocated(ledger, address, project, "there is nothing to release")
     if row.fixed_address is not None and not force:
         raise InputError(
             f"floating IP {row.address} leads to {_target(ledger, row)}; disassociate it first, or release it by force"
@@ -271,7 +271,7 @@ def known(ledger: Ledger, address: str) -> FloatingIp:
     return row
 
 
-def _allocated(ledger: Ledger, address: str, project: str | None, unless: str) -> FloatingIp:
+def allocated(ledger: Ledger, address: str, project: str | None, unless: str) -> FloatingIp:
     """The floating IP, which has to be allocated, and to the project where one is named."""
     row = known(ledger, address)
     if row.project is None:
@@ -290,7 +290,7 @@ def _allocated(ledger: Ledger, address: str, project: str | None, unless: str) -
 def associate(ledger: Ledger, address: str, fixed_address: str, project: str | None = None, *, by: str) -> FloatingIp:
     """Let the floating IP lead to the fixed one, which an instance of its project holds; it may move to there."""
     wanted = addressing.any_address(fixed_address, "fixed_address")
-    row = _allocated(ledger, address, project, f"allocate it to the project of the instance with {wanted} first")
+    row = allocated(ledger, address, project, f"allocate it to the project of the instance with {wanted} first")
     if row.fixed_address == wanted:
         return row
     if row.auto_assigned and row.fixed_address is not None:
@@ -358,7 +358,7 @@ def check_target(ledger: Ledger, row: FloatingIp, fixed_address: str) -> None:
 
 def disassociate(ledger: Ledger, address: str, project: str | None = None, force: bool = False) -> FloatingIp:
     """Let the floating IP lead nowhere; the project keeps it. An auto-assigned one goes back to its pool, by force."""
-    row = _allocated(ledger, address, project, "there is nothing to disassociate")
+    row = allocated(ledger, address, project, "there is nothing to disassociate")
     if row.fixed_address is None:
         raise InputError(
             f"floating IP {row.address} of project {row.project!r} is not associated with any fixed IP; "

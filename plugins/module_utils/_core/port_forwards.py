@@ -36,7 +36,7 @@ class Place(t.NamedTuple):
 
     @property
     def named(self) -> str:
-        return f"{self.protocol} {_span(self.first, self.last)} of floating IP {self.address}"
+        return f"{self.protocol} {span(self.first, self.last)} of floating IP {self.address}"
 
 
 class Request(t.NamedTuple):
@@ -74,7 +74,7 @@ def read(fields: Fields) -> Request:
 def put(ledger: Ledger, request: Request, origin: str) -> PortForward:
     """The forward, made or changed; the floating IP has to be allocated to the project of the instance."""
     place = request.place
-    floating = floating_ips.known(ledger, place.address)
+    floating = floating_ips.allocated(ledger, place.address, None, "allocate it first")
     version = addressing.version(place.address)
     fixed = floating_ips.fixed_address_of(ledger, request.instance, request.network, version)
     floating_ips.check_target(ledger, floating, fixed)
@@ -87,7 +87,7 @@ def put(ledger: Ledger, request: Request, origin: str) -> PortForward:
             and place.first <= other.to_port
         ):
             raise InputError(
-                f"{_at(place)}{place.named} overlaps {_span(other.from_port, other.to_port)}, which leads to "
+                f"{_at(place)}{place.named} overlaps {span(other.from_port, other.to_port)}, which leads to "
                 f"{other.fixed_address}; a port leads to one instance"
             )
     old = ledger.get(PortForward, place.key)
@@ -113,7 +113,7 @@ def remove(ledger: Ledger, place: Place) -> PortForward | None:
     if row.to_port != place.last:
         raise InputError(
             f"{_at(place)}the forward from {place.protocol} {place.first} of floating IP {place.address} on is "
-            f"{_span(row.from_port, row.to_port)}; name these ports"
+            f"{span(row.from_port, row.to_port)}; name these ports"
         )
     ledger.drop(row)
     return row
@@ -140,7 +140,8 @@ def _at(place: Place) -> str:
     return f"{place.path}: " if place.path else ""
 
 
-def _span(first: int, last: int) -> str:
+def span(first: int, last: int) -> str:
+    """Ports as they are written."""
     return str(first) if first == last else f"{first}:{last}"
 
 

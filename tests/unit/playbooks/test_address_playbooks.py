@@ -22,6 +22,7 @@ def controller(tmp_path: pathlib.Path) -> Controller:
 
 FIXED = "network IP address hostname host state"
 FLOATING = "project address instance pool interface"
+FORWARDS = "project address protocol ports instance fixed_address fixed_ports"
 
 
 @pytest.mark.slow
@@ -75,6 +76,22 @@ def test_addresses_come_and_go_by_nova_s_words(controller: Controller) -> None:
 
 
 @pytest.mark.slow
+def test_single_ports_of_a_floating_ip_lead_to_an_instance(controller: Controller) -> None:
+    controller.run("network", "command=create", "label=blue", "fixed_range=10.0.0.0/24")
+    controller.run("project", "command=create", "project=acme")
+    controller.run("instance", "command=create", "instance=web1", "project=acme", "host=compute1")
+    controller.run("floating", "command=create", "ip_range=198.51.100.0/29")
+    controller.run("floating", "command=allocate", "project=acme")
+    ports = ("address=198.51.100.1", "protocol=tcp", "ports=80")
+    assert controller.run("port_forward", "command=create", *ports, "instance=web1", "fixed_port=8080").changed == 1
+    assert controller.run("port_forward", "project=acme").after(FORWARDS) == [
+        ["acme", "198.51.100.1", "tcp", "80", "web1", "10.0.0.2", "8080"]
+    ]
+    assert controller.run("port_forward", "command=delete", *ports).changed == 1
+    assert any("No port forwards found" in line for line in controller.run("port_forward").lines)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("playbook", "options", "message"),
     [
@@ -83,6 +100,8 @@ def test_addresses_come_and_go_by_nova_s_words(controller: Controller) -> None:
         ("floating", ["command=drop"], "command: 'drop' is none of allocate, associate, create, delete, disassociate"),
         ("floating", ["command=create"], "which range? Give -e ip_range=RANGE"),
         ("floating", ["command=release"], "state is released but all of the following are missing: address"),
+        ("port_forward", ["command=drop"], "command: 'drop' is none of create, delete, list"),
+        ("port_forward", ["command=create"], "which floating IP? Give -e address=ADDRESS"),
         ("instance", ["command=boot"], "command: 'boot' is none of create, delete, list"),
         ("instance", ["command=create"], "which instance? Give -e instance=NAME"),
         ("instance", ["command=create", "instance=web1"], "missing: project, host"),
