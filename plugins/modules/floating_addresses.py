@@ -9,14 +9,14 @@ module: floating_addresses
 short_description: Keep floating addresses bound to the interfaces of a host
 version_added: 0.1.0
 description:
-  - Binds the floating addresses of a host to its public interfaces, each as a C(/32) or C(/128), and tells the neighbours
-    of every address that it binds, so that one that moved here is found at once. It does so by gratuitous ARP, or an
-    unsolicited neighbour advertisement to all nodes.
+  - Binds the floating addresses of a host to its public interfaces, each as a C(/32) or C(/128), and tells the
+    neighbours of every address that it binds, so that one that moved here is found at once. It does so by gratuitous
+    ARP, or an unsolicited neighbour advertisement to all nodes.
   - An IPv4 address that this module bound carries a label that ends in C(:nova), such as C(eth2:nova), an IPv6 address
     the metric 1852798561. What carries this mark and is not in the plan is unbound. Other addresses are left alone. One
     that is in the plan and there already without the mark stays as it is.
-  - An IPv6 address is usable at once, without a search for duplicates, since it may still be on the host that it moves away
-    from. It is deprecated, so that the host takes it for no traffic of its own.
+  - An IPv6 address is usable at once, without a search for duplicates, since it may still be on the host that it moves
+    away from. It is deprecated, so that the host takes it for no traffic of its own.
 author:
   - tenantnet.nova contributors (@tenantnet)
 extends_documentation_fragment:
