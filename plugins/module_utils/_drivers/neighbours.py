@@ -96,7 +96,7 @@ def _advertisement(own: bytes, address: bytes) -> bytes:
 
 def _checksum(data: bytes) -> int:
     """That of the internet (RFC 1071), of an even number of bytes."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total ^ 0xFFFF

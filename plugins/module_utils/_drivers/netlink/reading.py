@@ -18,7 +18,7 @@ import typing as t
 from ..._core.links import Address, Link, State
 from ..._core.links.kernel import FOREVER, PERMANENT
 from . import rules, sysctl
-from .layout import BYTE, RAW, TEXT, U32, Reader
+from .layout import BYTE, RAW, TEXT, U32, Reader, Wanted
 from .wire import ADDRESS, ATTRIBUTE, IFA_METRIC, IFF_UP, LINK, Socket
 
 _RTM_GETLINK, _RTM_GETADDR = 18, 22
@@ -29,7 +29,7 @@ _IFLA_ALT_IFNAME = 53
 _ETH_P_8021Q = b"\x81\x00"
 
 #: Attributes of a link by their numbers (IFLA_...).
-_LINK_ATTRIBUTES = {
+_LINK_ATTRIBUTES: Wanted = {
     1: ("mac", RAW),
     3: ("name", TEXT),
     4: ("mtu", U32),
@@ -53,7 +53,7 @@ _LINK_ATTRIBUTES = {
 }
 
 #: Attributes of an address by their numbers (IFA_...).
-_ADDRESS_ATTRIBUTES = {
+_ADDRESS_ATTRIBUTES: Wanted = {
     1: ("address", RAW),
     2: ("local", RAW),
     3: ("label", TEXT),
