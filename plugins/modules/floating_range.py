@@ -32,7 +32,8 @@ options:
   range:
     description:
       - Ranges, each a single address, C(first-last) with all addresses between, or in CIDR form, of which the hosts are
-        taken. A range in CIDR form of less than four addresses is refused.
+        taken. Of IPv6 these are all but the first. A range in CIDR form of less than four addresses is refused, and any
+        of a million or more, such as a whole C(/64).
     type: list
     elements: str
     required: true

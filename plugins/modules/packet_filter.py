@@ -35,7 +35,8 @@ options:
         the faulty value.
       - C(networks) is required and lists the networks that the host carries. Each has a C(label), a C(bridge), a
         C(cidr) that overlaps no other, C(gateway) (whether the host passes packets in and out of the bridge),
-        C(dhcp) (whether the host answers DHCP and DNS there) and C(snat) (whether what leaves is translated).
+        C(dhcp) (whether the host answers DHCP and DNS there) and C(snat) (whether what leaves is translated). A network
+        with IPv6 has a C(cidr_v6), and with IPv6 alone a null as C(cidr) and no C(snat).
       - C(public_interface) is the interface that leads outwards, required as soon as a network asks for SNAT.
       - C(routing_source_ip) is the address that outgoing traffic is translated to. Null takes the host's own
         address, which is the source that it uses towards the outside. An empty string means no SNAT at all.
@@ -46,8 +47,8 @@ options:
         may have the C(interface) that leads outwards (else that is C(public_interface)) and C(bridge) and
         C(fixed_cidr) of the guest's network (else the one of C(networks) that holds the fixed address). The guest is
         reached by the address from outside, from its own and other networks, from the host and from itself, and
-        leaves by the interface with it. The host has to have the
-        address, see O(floating_addresses).
+        leaves by the interface with it. Both are of IPv4, or both of IPv6. The host has to have the address, see
+        O(floating_addresses).
       - C(port_forwards) lists single ports of an C(address) that lead to a guest. Each has a C(protocol), V(tcp) or
         V(udp), C(ports), such as V(80) or V(8000:8010), a C(fixed_address) in one of C(networks), and may have
         C(fixed_port), where the first port leads.

@@ -20,6 +20,9 @@ _ranges = st.builds(
 _public = st.builds(
     lambda high, low: f"{high}.{low}", st.sampled_from(["203.0.113", "203.0.114", "198.51.100"]), st.integers(0, 255)
 )
+_public_v6 = st.builds(
+    lambda high, low: f"{high}::{low:x}", st.sampled_from(["2001:db8:5", "2001:db8:6"]), st.integers(1, 0xFFFF)
+)
 #: First port and how many more; none overlaps another.
 _port_ranges = st.lists(
     st.tuples(st.sampled_from([1, 80, 8000, 65000, 65535]), st.integers(0, 600)).map(
@@ -55,15 +58,16 @@ def plans(draw):
     networks = []
     for index in range(draw(st.integers(0, 8))):
         bridge = draw(st.sampled_from(bridges))
-        length = draw(st.integers(16, 32))
+        versions = draw(st.sampled_from(["4", "6", "46"]))
         networks.append(
             {
                 "label": f"net {index}",
                 "bridge": bridge,
-                "cidr": f"10.{index}.0.0/{length}",
+                "cidr": f"10.{index}.0.0/{draw(st.integers(16, 32))}" if "4" in versions else None,
+                "cidr_v6": f"fd00:{index}:1::/{draw(st.integers(48, 128))}" if "6" in versions else None,
                 "gateway": gateways[bridge],
                 "dhcp": draw(st.booleans()),
-                "snat": draw(st.booleans()),
+                "snat": draw(st.booleans()) and "4" in versions,
             }
         )
     plan = {
@@ -74,7 +78,12 @@ def plans(draw):
         "networks": networks,
     }
     if networks:
-        fixed = st.sampled_from(networks).map(lambda network: network["cidr"].partition("/")[0])
+        # Each with public ones of its version.
+        sorts = []
+        for key, public in (("cidr", _public), ("cidr_v6", _public_v6)):
+            of_sort = [network[key].partition("/")[0] for network in networks if network[key]]
+            if of_sort:
+                sorts.append((public, st.sampled_from(of_sort)))
         plan["metadata"] = draw(
             st.none()
             | st.fixed_dictionaries(
@@ -83,17 +92,19 @@ def plans(draw):
         )
         plan["floating_ips"] = [
             {"address": address, "fixed_address": draw(fixed), "interface": draw(st.none() | _interfaces)}
-            for address in draw(st.lists(_public, max_size=80, unique=True))
+            for public, fixed in sorts
+            for address in draw(st.lists(public, max_size=80, unique=True))
             if address != plan["routing_source_ip"]  # that is refused
         ]
         plan["port_forwards"] = [
             {
-                "address": draw(_public),
+                "address": draw(public),
                 "protocol": draw(st.sampled_from(["tcp", "udp"])),
                 "ports": f"{first}:{first + size}",
                 "fixed_address": draw(fixed),
                 "fixed_port": draw(st.none() | st.integers(1, 65535 - size)),
             }
+            for public, fixed in sorts
             for first, size in draw(_port_ranges)
         ]
         names = draw(st.lists(st.sampled_from(["acme/default", "acme/web", "über", "a b"]), unique=True))

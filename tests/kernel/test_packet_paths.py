@@ -4,82 +4,20 @@
 
 """Packets through a routing node: guests on two bridges, and outside of it somebody who asks for them.
 
-The node is the test's own network namespace. Servers answer with their name and the address that they see.
+Servers answer with their name and the address that they see.
 """
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 
 import pytest
-from a_router import namespace, run
+from a_node import PLACES, SHAPES, Site, batch, close
+from a_router import run
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import floating_addresses, routing
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter as driver
 
-SERVE = """
-import selectors, socket, sys
-name, ports = sys.argv[1], [int(port) for port in sys.argv[2:]]
-every = selectors.DefaultSelector()
-for port in ports:
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        listener = socket.socket(socket.AF_INET, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("0.0.0.0", port))
-        if kind == socket.SOCK_STREAM:
-            listener.listen(64)
-        every.register(listener, selectors.EVENT_READ, (kind, port))
-print("ready", flush=True)
-while True:
-    for key, _events in every.select():
-        kind, port = key.data
-        if kind == socket.SOCK_STREAM:
-            client, peer = key.fileobj.accept()
-            client.sendall(f"{name}:{port} sees {peer[0]}".encode())
-            client.close()
-        else:
-            _data, peer = key.fileobj.recvfrom(100)
-            key.fileobj.sendto(f"{name}:{port} sees {peer[0]}".encode(), peer)
-"""
-#: All at once, so that what is not answered is waited for but once.
-ASK = """
-import concurrent.futures, socket, sys
-def ask(word):
-    kind, address, port = word.split("/")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as asker:
-        asker.settimeout(0.5)
-        try:
-            asker.connect((address, int(port)))
-            if kind == "udp":
-                asker.send(b"who am I")
-            return asker.recv(100).decode()
-        except ConnectionRefusedError:
-            return "refused"
-        except OSError:
-            return "no answer"
-with concurrent.futures.ThreadPoolExecutor(len(sys.argv)) as pool:
-    print(*pool.map(ask, sys.argv[1:]), sep="\\n")
-"""
-
-ASK_AGAIN = """
-import socket, sys
-asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-asker.settimeout(0.5)
-asker.connect((sys.argv[1], int(sys.argv[2])))
-for _line in sys.stdin:
-    try:
-        asker.send(b"still there")
-        print(asker.recv(100).decode(), flush=True)
-    except ConnectionRefusedError:
-        print("refused", flush=True)
-    except OSError:
-        print("no answer", flush=True)
-"""
-
-#: Guests by their bridges. `far` ones are behind a switch, as on another host.
-PLACES = {"a": ("br100", "10.0.0.2"), "b": ("br100", "10.0.0.3"), "c": ("br101", "10.0.1.2")}
 PLAN = {
     "public_interface": "eth2",
     "routing_source_ip": "192.0.2.1",
@@ -93,70 +31,6 @@ PLAN = {
 FLOATING = {"address": "192.0.2.103", "fixed_address": "10.0.0.3", "bridge": "br100", "fixed_cidr": "10.0.0.0/24"}
 FLOATING_A = {**FLOATING, "address": "192.0.2.102", "fixed_address": "10.0.0.2"}
 
-
-def batch(text, *inside):
-    run(*inside, "ip", "-batch", "-", text=text)
-
-
-class Site:
-    """The hosts of a test, and what they see of each other."""
-
-    def __init__(self, stack):
-        self.stack = stack
-        self.inside = {"node": []}
-
-    def host(self, name):
-        pid, inside = self.stack.enter_context(namespace())
-        self.inside[name] = inside
-        return pid
-
-    def serve(self, name, *ports):
-        words = [*self.inside[name], sys.executable, "-c", SERVE, name, *map(str, ports)]
-        server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-
-        def end():
-            server.kill()
-            server.wait()
-            server.stdout.close()
-
-        self.stack.callback(end)
-        assert server.stdout.readline() == "ready\n"
-
-    def ask(self, name, *questions):
-        """What `name` hears when it asks, each question as protocol/address/port."""
-        return run(*self.inside[name], sys.executable, "-c", ASK, *questions).splitlines()
-
-    def keep_asking(self, name, address, port=4000):
-        """A conversation from one port: returns a function that goes on with it, and says who answers."""
-        words = [*self.inside[name], sys.executable, "-c", ASK_AGAIN, address, str(port)]
-        asker = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-
-        def end():
-            asker.kill()
-            asker.communicate()
-
-        self.stack.callback(end)
-
-        def ask():
-            asker.stdin.write("\n")
-            return asker.stdout.readline().strip()
-
-        return ask
-
-    def sees(self, name, address):
-        """By TCP and by UDP, which have to agree."""
-        one, two = self.ask(name, f"tcp/{address}/4000", f"udp/{address}/4000")
-        assert one == two
-        return one
-
-    def pings(self, name, address):
-        command = [*self.inside[name], "ping", "-c", "1", "-W", "0.5", "-q", address]
-        return subprocess.run(command, capture_output=True).returncode == 0
-
-
-#: Guests at ports of the node's own bridge, with bridged packets kept from the filter or led through it; and guests
-#: that are together behind one port of it.
-SHAPES = {"bridged apart": (0, False), "bridged through the filter": (1, False), "behind one port": (0, True)}
 OPTIONS = {"wait": 5}
 
 
@@ -169,37 +43,8 @@ def site(variant, request, monkeypatch):
     close(variant, "FORWARD")
     with contextlib.ExitStack() as stack:
         made = Site(stack)
-        run("sysctl", "-qw", "net.ipv4.ip_forward=1", f"net.bridge.bridge-nf-call-iptables={through}")
-        for bridge, address in (("br100", "10.0.0.1/24"), ("br101", "10.0.1.1/24")):
-            batch(f"link add {bridge} type bridge forward_delay 0\naddr add {address} dev {bridge}\n")
-            batch(f"link set {bridge} up\n")
-            if far:
-                pid = made.host(bridge)
-                batch(f"link add to-{bridge} type veth peer name uplink netns {pid}\n")
-                batch(f"link set to-{bridge} up master {bridge}\n")
-                batch(f"link add {bridge} type bridge forward_delay 0\nlink set {bridge} up\n", *made.inside[bridge])
-                batch(f"link set uplink up master {bridge}\n", *made.inside[bridge])
-        for name, (bridge, address) in PLACES.items():
-            pid = made.host(name)
-            switch = made.inside[bridge] if far else []
-            batch(f"link add tap-{name} type veth peer name eth0 netns {pid}\n", *switch)
-            batch(f"link set tap-{name} up master {bridge}\n", *switch)
-            batch(f"link set tap-{name} type bridge_slave hairpin on\n", *switch)
-            batch(f"addr add {address}/24 dev eth0\nlink set eth0 up\n", *made.inside[name])
-            batch(f"route add default via {address.rpartition('.')[0]}.1\n", *made.inside[name])
-            made.serve(name, 4000, 4001, 4002)
-        pid = made.host("outside")
-        batch(f"link add eth2 type veth peer name eth0 netns {pid}\nlink set eth2 up\naddr add 192.0.2.1/24 dev eth2\n")
-        batch("addr add 192.0.2.9/24 dev eth0\nlink set eth0 up\n", *made.inside["outside"])
-        batch("route add 10.0.0.0/23 via 192.0.2.1\n", *made.inside["outside"])
-        made.serve("outside", 4000)
+        made.lay(through, far, 4)
         yield made
-
-
-def close(variant, hook):
-    """Have iptables drop what nobody lets pass; with nftables that would overrule us."""
-    if variant.backend == "iptables":
-        variant.load(f"*filter\n:{hook} DROP [0:0]\nCOMMIT\n")
 
 
 def apply(**more):
@@ -322,7 +167,7 @@ def test_metadata_of_the_node_itself_sees_who_asks(site, variant):
     apply()
     assert site.ask("a", question) != ["node:8775 sees 10.0.0.2"]
     apply(metadata={"host": None, "port": 8775}, floating_ips=[FLOATING])
-    for name, (_bridge, address) in PLACES.items():
+    for name, (_bridge, address, _v6) in PLACES.items():
         assert site.ask(name, question) == [f"node:8775 sees {address}"]
     if variant.backend == "nftables":
         return
@@ -337,7 +182,7 @@ def test_metadata_of_another_host_sees_who_asks(site, variant, gateway):
     site.serve("outside", 8775)
     closed = [{**network, "gateway": gateway} for network in PLAN["networks"]]
     apply(networks=closed, metadata={"host": "192.0.2.9", "port": 8775}, floating_ips=[FLOATING])
-    for name, (_bridge, address) in PLACES.items():
+    for name, (_bridge, address, _v6) in PLACES.items():
         assert site.ask(name, "tcp/169.254.169.254/80") == [f"outside:8775 sees {address}"]
     # Bridges that forward nothing forward nothing else.
     assert (site.ask("a", "tcp/192.0.2.9/4000") == ["no answer"]) is not gateway
@@ -464,7 +309,7 @@ def test_addresses_are_bound_while_rules_lead_them_on(site, variant, monkeypatch
 
 
 THROUGH = pytest.mark.parametrize("site", [SHAPES["bridged through the filter"]], ids=["groups"], indirect=True)
-ADDRESSES = {name: address for name, (_bridge, address) in PLACES.items()}
+ADDRESSES = {name: address for name, (_bridge, address, _v6) in PLACES.items()}
 ADDRESSES_V6 = {"a": "fd00::2", "b": "fd00::3"}
 
 

@@ -99,6 +99,15 @@ def text_v6(value: int) -> str:
     return str(ipaddress.IPv6Address(value))
 
 
+def of_a_host(value: str) -> bool:
+    """Whether a host can have the address, which is known to be one, and be reached by it from anywhere."""
+    whole = number(value)
+    if version(value) == 4:
+        return whole >> 24 not in (0, 127) and whole >> 24 < 224
+    # Neither of one link nor for a group, nor one of IPv4 in disguise.
+    return whole >> 118 != 0xFE80 >> 6 and whole >> 120 != 0xFF and whole >> 32 not in (0, 0xFFFF)
+
+
 def address(value: object, what: str) -> str:
     """Return the IPv4 address in its canonical form; InputError names `what`."""
     try:

@@ -53,10 +53,10 @@ class Verdict:
         for forward in meaning.port_forwards:
             self._ports.setdefault((forward.address, forward.protocol), []).append(forward)
 
-    @property
-    def needed(self) -> bool:
-        """Whether any connection can be concerned."""
-        return bool(self._touched or self._left_as)
+    def concerns(self, version: int) -> bool:
+        """Whether any connection of IPv4 or IPv6 can end."""
+        left = (address for _fixed, address in self._left_as)
+        return any(addressing.version(address) == version for address in (*self._touched, *left))
 
     def ends(self, connection: Connection) -> bool:
         """Whether the connection would be another one, or none, if it began now."""

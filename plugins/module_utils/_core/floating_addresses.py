@@ -16,7 +16,7 @@ import dataclasses
 import typing as t
 
 from . import naming
-from .addressing import number, version
+from .addressing import of_a_host
 from .errors import HostError, InputError
 from .fields import Fields
 
@@ -100,7 +100,7 @@ def parse(section: object) -> Section:
             entry.any_address("address"), naming.interface_name(entry.required("interface"), f"{path}.interface")
         )
         entry.done()
-        if not _of_a_host(place.address):
+        if not of_a_host(place.address):
             raise InputError(f"{path}.address: {place.address!r} is not an address that a host can have")
         if place.address in places:
             raise InputError(
@@ -111,14 +111,6 @@ def parse(section: object) -> Section:
     send_arp = fields.integer("send_arp", 0, 0, GREATEST_SEND_ARP)
     fields.done()
     return Section(tuple(places.values()), send_arp)
-
-
-def _of_a_host(address: str) -> bool:
-    value = number(address)
-    if version(address) == 4:
-        return value >> 24 not in (0, 127) and value >> 24 < 224
-    # Neither of one link nor for a group, nor one of IPv4 in disguise.
-    return value >> 118 != 0xFE80 >> 6 and value >> 120 != 0xFF and value >> 32 not in (0, 0xFFFF)
 
 
 def compare(want: Section, have: State, only_unbind: bool = False) -> Difference:

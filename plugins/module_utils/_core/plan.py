@@ -42,7 +42,7 @@ class _Site(t.NamedTuple):
     gateways: dict[tuple[str, str], str]
     #: Labels of the networks that a host serves, by host; the one of a single-host network or its own in multi_host.
     served: dict[str, set[str]]
-    #: IPv4 floating IPs that lead to a guest, by the host that is its gateway, in order of address.
+    #: Floating IPs that lead to a guest, by the host that is its gateway, in order of address.
     floating_ips: dict[str, list[FloatingIp]]
     #: Port forwards in the same way, and the floating IPs that have them.
     port_forwards: dict[str, list[PortForward]]
@@ -109,9 +109,9 @@ def _look_up_forwards(site: _Site) -> None:
 
 
 def _leading(state: State) -> list[FloatingIp]:
-    """IPv4 floating IPs that are associated, in an order that does not depend on how they came to be there."""
-    rows = [row for row in state.floating_ips.values() if row.fixed_address and addressing.version(row.address) == 4]
-    return sorted(rows, key=lambda row: addressing.number(row.address))
+    """Floating IPs that are associated, in an order that does not depend on how they came to be there."""
+    rows = [row for row in state.floating_ips.values() if row.fixed_address]
+    return sorted(rows, key=lambda row: addressing.order(row.address))
 
 
 def _gateway_host(fixed_address: str, state: State) -> str | None:
@@ -134,7 +134,7 @@ def _host_plan(host: Host, site: _Site) -> Plan:
     forwards = site.port_forwards.get(host.name, [])
     shared = [site.state.floating_ips[address] for address in dict.fromkeys(row.address for row in forwards)]
     bound = places + [(row, _public_interface(host, row)) for row in shared]
-    bound.sort(key=lambda place: addressing.number(place[0].address))
+    bound.sort(key=lambda place: addressing.order(place[0].address))
     return {
         "version": VERSION,
         "host": host.name,
@@ -150,7 +150,7 @@ def _host_plan(host: Host, site: _Site) -> Plan:
         "port_filter": _port_filter(host, present, served, site),
         "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served]},
         "packet_filter": {
-            **_packet_filter(host, [each for each in served if each.cidr is not None], site.settings),
+            **_packet_filter(host, served, site.settings),
             **_floating_ips(host, places),
             **_port_forwards(host, forwards),
             **_metadata(served, site.settings),
@@ -387,10 +387,11 @@ def _packet_filter(host: Host, served: list[Network], settings: Settings) -> Pla
             "label": network.label,
             "bridge": network.bridge,
             "cidr": network.cidr,
+            **({} if network.cidr_v6 is None else {"cidr_v6": network.cidr_v6}),
             "gateway": True,
             "dhcp": True,
             # A DHCP server beside the gateway means that somebody else routes the network outwards.
-            "snat": network.multi_host or network.dhcp_server == network.gateway,
+            "snat": network.cidr is not None and (network.multi_host or network.dhcp_server == network.gateway),
         }
         for network in served
     ]

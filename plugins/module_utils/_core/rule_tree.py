@@ -29,8 +29,8 @@ _FEW = 2
 
 _DIGIT = 4
 
-#: Of a hash, in hexadecimal digits: what a chain's name has room for.
-_HASH = 12
+#: Characters that the name of a chain has room for.
+_NAME = 28
 
 
 class Branch(t.NamedTuple):
@@ -45,7 +45,7 @@ def grow(root: str, stem: str, option: str, branches: t.Iterable[Branch], bits: 
     """The chains of a tree: `root`, and below it chains named `stem` and the digits that lead there.
 
     `option` is -s or -d, whichever of a packet's addresses the branches speak of; `bits` is the length of an address.
-    The digits of an IPv6 address are too many for a name, which has a hash of them.
+    The digits of an IPv6 address are too many for a name, which has as much of a hash of them as it has room for.
     """
     ordered = sorted(branches)
     tree = _Tree(stem, option, ordered, bits)
@@ -88,7 +88,14 @@ class _Tree:
             low = end
 
     def _named(self, digits: str) -> str:
-        return self._stem + (digits if self._bits == 32 else hashlib.sha256(digits.encode()).hexdigest()[:_HASH])
+        if self._bits == 32:
+            return self._stem + digits
+        attempt, name = 0, ""
+        while not name or name in self.chains:
+            text = digits if attempt == 0 else f"{digits}#{attempt}"
+            name = self._stem + hashlib.sha256(text.encode()).hexdigest()[: _NAME - len(self._stem)]
+            attempt += 1
+        return name
 
     def _text(self, value: int) -> str:
         return addressing.text(value) if self._bits == 32 else addressing.text_v6(value)

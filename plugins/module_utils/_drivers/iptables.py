@@ -110,9 +110,8 @@ def _outcome(run: _Run, difference: _Difference, diff: bool) -> Outcome:
 
 
 def _concerned(difference: _Difference) -> tuple[Ways, Ways, bool]:
-    ipv4 = [change for family in difference.families if family.name == "ipv4" for change in family.changes]
-    every = [change for family in difference.families for change in family.changes]
-    return (*core.ways(ipv4), bool(difference.sets) or core.guards_differ(every))
+    changes = [change for family in difference.families for change in family.changes]
+    return (*core.ways(changes), bool(difference.sets) or core.guards_differ(changes))
 
 
 # -- reading and comparing --------------------------------------------------------------------------------------

@@ -74,7 +74,9 @@ def _end_connections(meaning: packet_filter.Intent, outcome: Outcome, note: unfi
     """
     gone, come, guards = note.with_left(outcome, meaning)
     verdict = Verdict(meaning, gone, come)
-    judges: dict[int, list[_Judge]] = {4: [verdict.ends] if verdict.needed else [], 6: []}
+    judges: dict[int, list[_Judge]] = {
+        version: [verdict.ends] if verdict.concerns(version) else [] for version in (4, 6)
+    }
     for version, security in ((4, meaning.security), (6, meaning.security_v6)):
         if security.guests and guards:
             judges[version].append(Gate(security, floating_addresses.own(version)).refuses)

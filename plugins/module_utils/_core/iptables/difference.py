@@ -138,10 +138,17 @@ def _ways(rules: t.Iterable[str]) -> Ways:
         words = rule.split(" ")
         target = words[-2] if len(words) > 5 else ""
         if target == "--to-destination":
-            to_guests.add((words[1][:-3], words[-1].partition(":")[0]))
+            to_guests.add((words[1].partition("/")[0], _address(words[-1])))
         elif target == "--to-source":
-            from_guests.add((words[-1], words[1][:-3]))
+            from_guests.add((words[-1], words[1].partition("/")[0]))
     return Ways(frozenset(to_guests), frozenset(from_guests))
+
+
+def _address(destination: str) -> str:
+    """Without the ports; only beside these an IPv6 address has brackets."""
+    if destination.startswith("["):
+        return destination[1:].partition("]")[0]
+    return destination if destination.count(":") > 1 else destination.partition(":")[0]
 
 
 def guards_differ(changes: t.Iterable[Change]) -> bool:

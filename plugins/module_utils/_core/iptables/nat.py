@@ -26,7 +26,11 @@ _TO, _FROM = "float-to", "float-from"
 _ANYWHERE = "0.0.0.0/0"
 
 
-def nat(meaning: Intent) -> Wanted:
+def nat(meaning: Intent, version: int) -> Wanted:
+    """For an intent of that version. IPv6 needs the table only where addresses lead to guests."""
+    if version == 6 and not (meaning.floating_ips or meaning.port_forwards):
+        return Wanted()
+    bits = 32 if version == 4 else 128
     postrouting = [
         f"-s {kept.source}{_towards(kept.destination)} -m conntrack ! --ctstate DNAT -j ACCEPT"
         if kept.inside
@@ -38,13 +42,13 @@ def nat(meaning: Intent) -> Wanted:
         f" -j SNAT --to-source {entry.to}"
         for entry in meaning.translations
     ]
-    inwards, outwards = _towards_guests(meaning), _from_guests(meaning)
+    inwards, outwards = _towards_guests(meaning, bits), _from_guests(meaning, bits)
     to_guests = [jump(chain) for chain in inwards if chain == wrapped(_TO)]
     roots = {interface: next(iter(chains)) for interface, chains in outwards.items()}
     # Whoever asks for a floating IP from within is seen by his own one, if he has one. Then the rest of what was
     # led back to where it came from.
     postrouting += [f"-m conntrack --ctstate DNAT -j {root}" for root in roots.values()]
-    hairpins = _hairpins(meaning.hairpins)
+    hairpins = _hairpins(meaning.hairpins, bits)
     postrouting += hairpins.pop(wrapped("POSTROUTING"))
     return Wanted(
         chains={
@@ -66,52 +70,53 @@ def nat(meaning: Intent) -> Wanted:
     )
 
 
-def _towards_guests(meaning: Intent) -> dict[str, list[str]]:
+def _towards_guests(meaning: Intent, bits: int) -> dict[str, list[str]]:
     """The tree of what is led to guests: first the single ports of an address, then all the rest of it."""
     rules: dict[str, list[str]] = {}
     for forward in meaning.port_forwards:
-        rules.setdefault(forward.address, []).append(_port_forward(forward))
+        rules.setdefault(forward.address, []).append(_port_forward(forward, bits))
     for entry in meaning.floating_ips:
-        rule = f"-d {entry.address}/32 -j DNAT --to-destination {entry.fixed_address}"
+        rule = f"-d {entry.address}/{bits} -j DNAT --to-destination {entry.fixed_address}"
         rules.setdefault(entry.address, []).append(rule)
     if not rules:
         return {}
-    branches = (Branch(addressing.number(address), 32, of_it) for address, of_it in rules.items())
-    return rule_tree.grow(wrapped(_TO), wrapped("to-"), "-d", branches)
+    branches = (Branch(addressing.number(address), bits, of_it) for address, of_it in rules.items())
+    return rule_tree.grow(wrapped(_TO), wrapped("to-"), "-d", branches, bits)
 
 
-def _port_forward(forward: PortForward) -> str:
+def _port_forward(forward: PortForward, bits: int) -> str:
     to = forward.fixed_address
     if forward.to_first != forward.first:
+        to = to if bits == 32 else f"[{to}]"
         to += f":{forward.to_first}"
         if forward.last != forward.first:
             to += f"-{forward.to_first + forward.last - forward.first}/{forward.first}"
     return (
-        f"-d {forward.address}/32 -p {forward.protocol} -m {forward.protocol} --dport {forward.ports}"
+        f"-d {forward.address}/{bits} -p {forward.protocol} -m {forward.protocol} --dport {forward.ports}"
         f" -j DNAT --to-destination {to}"
     )
 
 
-def _from_guests(meaning: Intent) -> dict[str, dict[str, list[str]]]:
+def _from_guests(meaning: Intent, bits: int) -> dict[str, dict[str, list[str]]]:
     """For each interface outwards a tree of what leaves with a floating IP, its root first."""
     trees = {}
     for number, (interface, addresses) in enumerate(meaning.sources().items(), 1):
         mark = "" if number == 1 else str(number)
         branches = (
-            Branch(addressing.number(fixed), 32, (f"-s {fixed}/32 -j SNAT --to-source {address}",))
+            Branch(addressing.number(fixed), bits, (f"-s {fixed}/{bits} -j SNAT --to-source {address}",))
             for fixed, address in addresses.items()
         )
-        trees[interface] = rule_tree.grow(wrapped(_FROM + mark), wrapped(f"from{mark}-"), "-s", branches)
+        trees[interface] = rule_tree.grow(wrapped(_FROM + mark), wrapped(f"from{mark}-"), "-s", branches, bits)
     return trees
 
 
-def _hairpins(hairpins: t.Sequence[Hairpin]) -> dict[str, list[str]]:
+def _hairpins(hairpins: t.Sequence[Hairpin], bits: int) -> dict[str, list[str]]:
     branches = []
     for hairpin in hairpins:
         span = addressing.known_network(hairpin.cidr)
         rule = f"-s {span.cidr} -d {span.cidr} -o {hairpin.bridge} -m conntrack --ctstate DNAT -j MASQUERADE"
         branches.append(Branch(span.first, span.prefix, (rule,)))
-    return rule_tree.grow(wrapped("POSTROUTING"), wrapped("within-"), "-s", branches)
+    return rule_tree.grow(wrapped("POSTROUTING"), wrapped("within-"), "-s", branches, bits)
 
 
 def _metadata_redirection(meaning: Intent) -> list[str]:

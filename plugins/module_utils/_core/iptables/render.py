@@ -12,7 +12,6 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 from types import MappingProxyType
 
@@ -25,23 +24,22 @@ from .table import FILTER_TOP, TABLES, Wanted, jump, wrapped
 def render(
     meaning: Intent, family: str, checksum: bool = True, names: t.Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Wanted]:
-    """Every table of the family as it should be; without a network each is empty.
+    """Every table of the family that may have something of ours, as it should be; without a network each is empty.
 
     `checksum` False leaves out the rules whose target the kernel lacks; `names` has the generation of each set that is
     not in its first.
     """
+    version = 4 if family == "ipv4" else 6
     if meaning.empty:
-        return {table: Wanted() for table in (TABLES if family == "ipv4" else TABLES[:1])}
-    tables = {"filter": _filter(meaning, 4 if family == "ipv4" else 6, names)}
-    if family == "ipv4":
-        tables["nat"] = nat(meaning)
+        return {table: Wanted() for table in (TABLES if version == 4 else TABLES[:2])}
+    meaning = meaning.of_version(version)
+    tables = {"filter": _filter(meaning, version, names), "nat": nat(meaning, version)}
+    if version == 4:
         tables["mangle"] = _mangle(meaning if checksum else Intent())
     return tables
 
 
 def _filter(meaning: Intent, version: int, names: t.Mapping[str, str]) -> Wanted:
-    if version == 6:
-        meaning = dataclasses.replace(meaning, metadata=None)
     forward = _metadata_forwarding(meaning) + [
         f"-{side} {entry.bridge} -j {'ACCEPT' if entry.allowed else 'DROP'}"
         for entry in meaning.forwarding
@@ -54,7 +52,7 @@ def _filter(meaning: Intent, version: int, names: t.Mapping[str, str]) -> Wanted
         for protocol in ("udp", "tcp")
     ]
     services += _metadata_input(meaning)
-    groups = security_groups(meaning.security if version == 4 else meaning.security_v6, version, names)
+    groups = security_groups(meaning.security, version, names)
     return Wanted(
         chains={
             FILTER_TOP: [jump(wrapped("local"))],

@@ -41,6 +41,9 @@ def text(changes: t.Iterable[Change], after: bool) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+_HOST = "/(?:32|128)"
+#: An address of either version, with ports or without.
+_TARGET = r"(?:\[\S+\]|[0-9.]+)(?::[0-9-]+)?|[0-9a-f]*(?::[0-9a-f]*){2,}"
 #: What a rule of ours is for, by its shape: whom it serves, and how. Without a subject it serves the network whose
 #: bridge or range is the pattern's first group.
 _PURPOSES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
@@ -50,7 +53,7 @@ _PURPOSES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (rf"-d {METADATA_ADDRESS}/32 .* -j DNAT --to-destination (\S+)", "metadata", "the way to {1}"),
         (rf".* --ctorigdst {METADATA_ADDRESS} .*-j ACCEPT", "metadata", "leave to pass"),
         (
-            r"-d (\S+)/32 -p (\w+) -m \w+ --dport (\S+) -j DNAT --to-destination ([0-9.]+(?::[0-9-]+)?)\S*",
+            rf"-d (\S+){_HOST} -p (\w+) -m \w+ --dport (\S+) -j DNAT --to-destination ({_TARGET})\S*",
             "{2} {3} of {1}",
             "the way to {4}",
         ),
@@ -69,8 +72,8 @@ _PURPOSES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     )
 )
 _GUEST_CHAIN = re.compile(wrapped(r"(?:inst|egress)-(v?)([0-9a-f]{7,8})\Z"))
-_TO_GUEST = re.compile(r"-d (\S+)/32 -j DNAT --to-destination (\S+)\Z")
-_FROM_GUEST = re.compile(r"-s (\S+)/32 -j SNAT --to-source (\S+)\Z")
+_TO_GUEST = re.compile(rf"-d (\S+){_HOST} -j DNAT --to-destination (\S+)\Z")
+_FROM_GUEST = re.compile(rf"-s (\S+){_HOST} -j SNAT --to-source (\S+)\Z")
 
 
 def _explain(rule: str, chain: str) -> tuple[str, str, str] | None:

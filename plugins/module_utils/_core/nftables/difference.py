@@ -239,7 +239,7 @@ def _explain(name: str, key: str, value: str, labels: t.Mapping[str, str]) -> tu
         return f"floating IP {value}", f"the way from {key}"
     if name in ("ports-to", "port-to"):
         address, protocol, ports = key.split(" . ")
-        return f"{protocol} {ports} of {address}", f"the way to {value.replace(' . ', ':')}"
+        return f"{protocol} {ports} of {address}", f"the way to {_place(value)}"
     if name.startswith("sg-"):
         return labels.get(name, "a security group that is not in the plan"), f"member {key}"
     known = _PURPOSES.get(name.rstrip("0123456789"))
@@ -249,9 +249,16 @@ def _explain(name: str, key: str, value: str, labels: t.Mapping[str, str]) -> tu
     if subject:
         return subject.format(key=key), purpose.format(value=value)
     of_it = key.partition(" . ")[0].strip('"')
-    place = of_it if not of_it[0].isdigit() or "/" in of_it else f"{of_it}/32"
-    sort = "range" if place[0].isdigit() and "/" in place else "bridge"
+    is_bridge = key.startswith('"')
+    place = of_it if is_bridge or "/" in of_it else f"{of_it}/{128 if ':' in of_it else 32}"
+    sort = "bridge" if is_bridge else "range"
     return labels.get(of_it) or labels.get(place) or f"{sort} {of_it}, which is not in the plan", purpose
+
+
+def _place(value: str) -> str:
+    """An address, with a port or without, as it is written."""
+    address, _dot, port = value.partition(" . ")
+    return address if not port else f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def actions(change: Change, spoken: t.Mapping[str, t.Sequence[str]], labels: t.Mapping[str, str]) -> list[str]:

@@ -33,7 +33,9 @@ _HOOKS = {
 }
 
 _ANYWHERE = "0.0.0.0/0"
-_PORT = "ipv4_addr . inet_proto . inet_service"
+#: For each version the type of an address, and the tool's word for a packet of it.
+_KIND = {4: "ipv4_addr", 6: "ipv6_addr"}
+_IP = {4: "ip", 6: "ip6"}
 #: Keeps the source as it is, and lets no chain that comes later change it.
 _AS_IT_IS = "snat to ip saddr"
 
@@ -54,19 +56,16 @@ def render(meaning: Intent, family: str) -> Table:
     """The family's table as it should be; without a network it is empty."""
     if meaning.empty:
         return Table()
+    version = 4 if family == "ipv4" else 6
+    meaning = meaning.of_version(version)
     sets: dict[str, Set] = {}
     chains: dict[str, list[str]] = {}
-    if family == "ipv4":
-        chains["prerouting"] = [*_metadata_redirection(meaning), *_towards_guests(meaning, sets)]
-        chains["nat-output"] = _towards_guests(meaning, sets)
-        chains["postrouting"] = _postrouting(meaning, sets)
-        guests = _guests(meaning.security, 4, sets, chains)
-        chains["forward"] = [*guests, *_metadata_forwarding(meaning), *_forwarding(meaning, sets)]
-        chains["output"] = guests
-    else:
-        guests = _guests(meaning.security_v6, 6, sets, chains)
-        chains["forward"] = [*guests, *_forwarding(meaning, sets)]
-        chains["output"] = guests
+    chains["prerouting"] = [*_metadata_redirection(meaning), *_towards_guests(meaning, version, sets)]
+    chains["nat-output"] = _towards_guests(meaning, version, sets)
+    chains["postrouting"] = _postrouting(meaning, version, sets)
+    guests = _guests(meaning.security, version, sets, chains)
+    chains["forward"] = [*guests, *_metadata_forwarding(meaning), *_forwarding(meaning, sets)]
+    chains["output"] = guests
     chains = {name: rules for name, rules in chains.items() if rules or name not in _HOOKS}
     return Table(sets, chains, {name: hook for name, hook in _HOOKS.items() if name in chains})
 
@@ -91,8 +90,10 @@ def _metadata_redirection(meaning: Intent) -> list[str]:
     return [f"ip daddr {METADATA_ADDRESS} tcp dport {METADATA_PORT} {to}"]
 
 
-def _towards_guests(meaning: Intent, sets: dict[str, Set]) -> list[str]:
+def _towards_guests(meaning: Intent, version: int, sets: dict[str, Set]) -> list[str]:
     """First the single ports of an address, then all the rest of it."""
+    kind, to = _KIND[version], f"dnat to {_IP[version]} daddr"
+    of_port = f"{kind} . inet_proto . inet_service"
     kept: dict[str, str] = {}
     moved: dict[str, str] = {}
     for entry in meaning.port_forwards:
@@ -107,16 +108,14 @@ def _towards_guests(meaning: Intent, sets: dict[str, Set]) -> list[str]:
             )
     rules = []
     if kept:
-        sets["ports-to"] = Set(_PORT, kept, "ipv4_addr", interval=True)
-        rules.append("dnat to ip daddr . meta l4proto . th dport map @ports-to")
+        sets["ports-to"] = Set(of_port, kept, kind, interval=True)
+        rules.append(f"{to} . meta l4proto . th dport map @ports-to")
     if moved:
-        sets["port-to"] = Set(_PORT, moved, "ipv4_addr . inet_service")
-        rules.append("dnat to ip daddr . meta l4proto . th dport map @port-to")
+        sets["port-to"] = Set(of_port, moved, f"{kind} . inet_service")
+        rules.append(f"{to} . meta l4proto . th dport map @port-to")
     if meaning.floating_ips:
-        sets["float-to"] = Set(
-            "ipv4_addr", {entry.address: entry.fixed_address for entry in meaning.floating_ips}, "ipv4_addr"
-        )
-        rules.append("dnat to ip daddr map @float-to")
+        sets["float-to"] = Set(kind, {entry.address: entry.fixed_address for entry in meaning.floating_ips}, kind)
+        rules.append(f"{to} map @float-to")
     return rules
 
 
@@ -125,7 +124,8 @@ def _ports(ports: tuple[int, int]) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def _postrouting(meaning: Intent, sets: dict[str, Set]) -> list[str]:
+def _postrouting(meaning: Intent, version: int, sets: dict[str, Set]) -> list[str]:
+    ip = _IP[version]
     rules = []
     apart = [kept for kept in meaning.untranslated if not kept.inside]
     if apart:
@@ -137,17 +137,18 @@ def _postrouting(meaning: Intent, sets: dict[str, Set]) -> list[str]:
         ]
     inside = [kept for kept in meaning.untranslated if kept.inside]
     if inside:
-        sets["inside"] = _pairs(kept.source for kept in inside)
+        sets["inside"] = _pairs((kept.source for kept in inside), version)
         rules.append(f"ip saddr . ip daddr @inside ct status ! dnat {_AS_IT_IS}")
     # Whoever asks for a floating IP from within is seen by his own one, if he has one. Then the rest of what was led
     # back to where it came from.
-    outwards = _from_guests(meaning, sets)
-    rules += [f"ct status dnat snat to ip saddr map @{name}" for name in outwards.values()]
+    outwards = _from_guests(meaning, version, sets)
+    rules += [f"ct status dnat snat to {ip} saddr map @{name}" for name in outwards.values()]
     if meaning.hairpins:
-        sets["floating-networks"] = _pairs(_outermost(meaning.hairpins))
+        sets["floating-networks"] = _pairs(_outermost(meaning.hairpins), version)
         sets["floating-bridges"] = _interfaces(hairpin.bridge for hairpin in meaning.hairpins)
-        rules.append("ip saddr . ip daddr @floating-networks oifname @floating-bridges ct status dnat masquerade")
-    rules += [f'oifname "{interface}" snat to ip saddr map @{name}' for interface, name in outwards.items()]
+        inside_one = f"{ip} saddr . {ip} daddr @floating-networks oifname @floating-bridges"
+        rules.append(f"{inside_one} ct status dnat masquerade")
+    rules += [f'oifname "{interface}" snat to {ip} saddr map @{name}' for interface, name in outwards.items()]
     outside = [entry for entry in meaning.translations if entry.out is not None]
     if outside:
         sets["snat-networks"] = _ranges(entry.source for entry in outside)
@@ -169,12 +170,12 @@ def _towards(destination: str | None) -> str:
     return "" if destination in (None, _ANYWHERE) else f"ip daddr {_plain(str(destination))} "
 
 
-def _from_guests(meaning: Intent, sets: dict[str, Set]) -> dict[str, str]:
+def _from_guests(meaning: Intent, version: int, sets: dict[str, Set]) -> dict[str, str]:
     """For each interface outwards the map of what leaves with a floating IP."""
     found = {}
     for number, (interface, addresses) in enumerate(meaning.sources().items(), 1):
         found[interface] = f"float-from{'' if number == 1 else number}"
-        sets[found[interface]] = Set("ipv4_addr", addresses, "ipv4_addr")
+        sets[found[interface]] = Set(_KIND[version], addresses, _KIND[version])
     return found
 
 
@@ -192,9 +193,10 @@ def _ranges(cidrs: t.Iterable[str]) -> Set:
     return Set("ipv4_addr", dict.fromkeys(map(_plain, cidrs), ""), interval=True)
 
 
-def _pairs(cidrs: t.Iterable[str]) -> Set:
+def _pairs(cidrs: t.Iterable[str], version: int) -> Set:
     """Source and destination in one and the same range."""
-    return Set("ipv4_addr . ipv4_addr", {f"{_plain(cidr)} . {_plain(cidr)}": "" for cidr in cidrs}, interval=True)
+    kind = _KIND[version]
+    return Set(f"{kind} . {kind}", {f"{_plain(cidr)} . {_plain(cidr)}": "" for cidr in cidrs}, interval=True)
 
 
 def _interfaces(names: t.Iterable[str]) -> Set:
@@ -258,7 +260,7 @@ def _guests(security: Section, version: int, sets: dict[str, Set], chains: dict[
     """The ways into the chains of guests. Guests for whom the same holds share a chain."""
     if not security.guests:
         return []
-    kind, ip = ("ipv4_addr", "ip") if version == 4 else ("ipv6_addr", "ip6")
+    kind, ip = _KIND[version], _IP[version]
     for group in sorted(security.named, key=lambda group: group.name):
         sets[group_name(group.name)] = Set(kind, dict.fromkeys(sorted(group.members), ""))
     if security.provider:

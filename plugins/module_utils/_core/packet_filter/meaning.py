@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .. import guest_rules
+from .. import addressing, guest_rules
 from ..errors import InputError
 from .section import PATH, FloatingIp, Hairpin, Metadata, Network, PortForward, Section, unique
 
@@ -48,9 +48,13 @@ class Forwarding:
     allowed: bool
 
 
+#: Rows whose first word is an address or a range.
+_Row = t.TypeVar("_Row", FloatingIp, PortForward, Hairpin)
+
+
 @dataclasses.dataclass(frozen=True)
 class Intent:
-    """All that a back end needs; each list in the plan's order, without repetition."""
+    """All that a back end needs, of both versions; each list in the plan's order, without repetition."""
 
     translations: tuple[Translation, ...] = ()
     untranslated: tuple[Untranslated, ...] = ()
@@ -76,6 +80,24 @@ class Intent:
         """No network: nothing of ours has a place on the host."""
         return not (self.forwarding or self.floating_ips or self.security.guests or self.security_v6.guests)
 
+    def of_version(self, version: int) -> Intent:
+        """What concerns IPv4 or IPv6: the guards are in `security`. Without addresses to share, IPv6 keeps its own."""
+
+        def fit(rows: tuple[_Row, ...]) -> tuple[_Row, ...]:
+            return tuple(row for row in rows if addressing.version(row[0]) == version)
+
+        found = dataclasses.replace(
+            self,
+            floating_ips=fit(self.floating_ips),
+            port_forwards=fit(self.port_forwards),
+            hairpins=fit(self.hairpins),
+            security=self.security if version == 4 else self.security_v6,
+            security_v6=guest_rules.NONE,
+        )
+        if version == 4:
+            return found
+        return dataclasses.replace(found, translations=(), untranslated=(), metadata=None)
+
     def sources(self) -> dict[str, dict[str, str]]:
         """For each interface outwards, the public one first, the floating IPs by which fixed addresses leave there."""
         found: dict[str, dict[str, str]] = {}
@@ -87,7 +109,7 @@ class Intent:
 def needs_own_address(section: Section) -> bool:
     """Whether `intent` has to be told the host's own address."""
     return section.routing_source_ip is None and any(
-        network.snat or section.force_snat_range for network in section.networks
+        network.snat or section.force_snat_range for network in section.networks if network.cidr is not None
     )
 
 
@@ -102,7 +124,7 @@ def intent(section: Section, own_address: str | None = None) -> Intent:
             )
     labels: dict[str, list[str]] = {}
     for network in section.networks:
-        for key in (network.bridge, network.cidr):
+        for key in (network.bridge, *network.cidrs):
             labels.setdefault(key, []).append(network.label)
     return Intent(
         translations=unique(
@@ -123,7 +145,7 @@ def intent(section: Section, own_address: str | None = None) -> Intent:
 
 
 def _translations(section: Section, network: Network, source: str | None) -> t.Iterator[Translation]:
-    if not source:
+    if not source or network.cidr is None:
         return
     if network.snat:
         yield Translation(network.cidr, None, source, section.public_interface)
@@ -134,6 +156,8 @@ def _translations(section: Section, network: Network, source: str | None) -> t.I
 
 
 def _untranslated(section: Section, network: Network) -> t.Iterator[Untranslated]:
+    if network.cidr is None:
+        return
     if section.metadata is not None and section.metadata.host is not None:
         # The service tells its clients apart by their addresses.
         yield Untranslated(network.cidr, f"{section.metadata.host}/32", inside=False)

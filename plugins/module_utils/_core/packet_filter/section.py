@@ -35,14 +35,19 @@ _PLAIN_INTERFACE = re.compile(r"[A-Za-z0-9_.](?:[A-Za-z0-9_.@+-]*[A-Za-z0-9_.@-]
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """One network that this host carries."""
+    """One network that this host carries, with a range of IPv4, of IPv6, or of both."""
 
     label: str
     bridge: str
-    cidr: str
+    cidr: str | None
     gateway: bool
     dhcp: bool
     snat: bool
+    cidr_v6: str | None = None
+
+    @property
+    def cidrs(self) -> tuple[str, ...]:
+        return tuple(cidr for cidr in (self.cidr, self.cidr_v6) if cidr is not None)
 
 
 class FloatingIp(t.NamedTuple):
@@ -169,22 +174,39 @@ def _source(value: object, path: str) -> str:
     return str(address)
 
 
-def _range(value: object, path: str) -> ipaddress.IPv4Network:
+_SORTS: dict[int, tuple[type[ipaddress.IPv4Network | ipaddress.IPv6Network], str]] = {
+    4: (ipaddress.IPv4Network, "10.0.0.0/24"),
+    6: (ipaddress.IPv6Network, "fd00::/64"),
+}
+
+
+def _range(value: object, path: str, version: int = 4) -> str:
+    sort, example = _SORTS[version]
     if not isinstance(value, str):
-        raise InputError(f"{path}: {value!r} is not an IPv4 range; give a string such as '10.0.0.0/24'")
+        raise InputError(f"{path}: {value!r} is not an IPv{version} range; give a string such as '{example}'")
     try:
-        return ipaddress.IPv4Network(value)
+        return str(sort(value))
     except ValueError:
         pass
     try:
-        meant = ipaddress.IPv4Network(value, strict=False)
+        meant = sort(value, strict=False)
     except ValueError:
-        raise InputError(f"{path}: {value!r} is not an IPv4 range; give one such as '10.0.0.0/24'") from None
+        raise InputError(f"{path}: {value!r} is not an IPv{version} range; give one such as '{example}'") from None
     raise InputError(f"{path}: {value!r} is not the beginning of its range; did you mean '{meant}'?")
 
 
 def _ranges(fields: Fields, key: str) -> tuple[str, ...]:
-    return unique(str(_range(entry, path)) for path, entry in fields.items(key))
+    return unique(_range(entry, path) for path, entry in fields.items(key))
+
+
+def _own_range(fields: Fields, key: str, version: int) -> str | None:
+    value = fields.raw(key)
+    if value is None:
+        return None
+    cidr = _range(value, fields.where(key), version)
+    if cidr.endswith("/0"):
+        raise InputError(f"{fields.where(key)}: '{cidr}' is every address there is; give the network's own range")
+    return cidr
 
 
 def _network(value: object, path: str) -> Network:
@@ -192,14 +214,17 @@ def _network(value: object, path: str) -> Network:
     network = Network(
         label=fields.text("label"),
         bridge=_interface(fields.required("bridge"), fields.where("bridge")),
-        cidr=str(_range(fields.required("cidr"), fields.where("cidr"))),
+        cidr=_own_range(fields, "cidr", 4),
         gateway=fields.flag("gateway"),
         dhcp=fields.flag("dhcp"),
         snat=fields.flag("snat"),
+        cidr_v6=_own_range(fields, "cidr_v6", 6),
     )
     fields.done()
-    if network.cidr == "0.0.0.0/0":
-        raise InputError(f"{path}.cidr: '{network.cidr}' is every address there is; give the network's own range")
+    if not network.cidrs:
+        raise InputError(f"{path}.cidr is required, or cidr_v6 where the network has IPv6 alone")
+    if network.cidr is None and network.snat:
+        raise InputError(f"{path}.snat: only IPv4 is source-translated, and the network has IPv6 alone; give false")
     return network
 
 
@@ -207,8 +232,16 @@ class _Homes:
     """The networks in which guests have addresses on this host; `used` gathers them in order."""
 
     def __init__(self, networks: tuple[Network, ...]) -> None:
-        self._spans = sorted((addressing.known_network(network.cidr), network.bridge) for network in networks)
-        self._firsts = [span.first for span, _bridge in self._spans]
+        self._spans = {
+            version: sorted(
+                (span, network.bridge)
+                for network in networks
+                for span in map(addressing.known_network, network.cidrs)
+                if span.version == version
+            )
+            for version in (4, 6)
+        }
+        self._firsts = {version: [span.first for span, _bridge in spans] for version, spans in self._spans.items()}
         self._named: dict[tuple[object, object], tuple[addressing.Range, Hairpin]] = {}
         self.used: dict[Hairpin, None] = {}
 
@@ -224,27 +257,28 @@ class _Homes:
         else:
             known = self._find(value, fixed, fields)
         span, hairpin = known
-        if value not in span:
+        if value not in span or addressing.version(fixed) != span.version:
             raise InputError(f"{fields.where('fixed_address')}: {fixed!r} is not in fixed_cidr {span.cidr}")
         self.used[hairpin] = None
 
     def _find(self, value: int, fixed: str, fields: Fields) -> tuple[addressing.Range, Hairpin]:
         cidr, bridge = fields.raw("fixed_cidr"), fields.raw("bridge")
+        version = addressing.version(fixed)
         if cidr is None or bridge is None:
-            place = bisect.bisect_right(self._firsts, value) - 1
-            if place < 0 or value not in self._spans[place][0]:
+            place = bisect.bisect_right(self._firsts[version], value) - 1
+            if place < 0 or value not in self._spans[version][place][0]:
                 raise InputError(
                     f"{fields.where('fixed_address')}: {fixed!r} is in no network of this host; correct it, or give "
                     "fixed_cidr and bridge of its network"
                 )
-            listed, its_bridge = self._spans[place]
+            listed, its_bridge = self._spans[version][place]
             span, bridge = listed, its_bridge if bridge is None else bridge
         if cidr is not None:
-            span = addressing.known_network(str(_range(cidr, fields.where("fixed_cidr"))))
+            span = addressing.known_network(_range(cidr, fields.where("fixed_cidr"), version))
         return span, Hairpin(span.cidr, _interface(bridge, fields.where("bridge")))
 
 
-#: The address of a host in its one spelling.
+#: The IPv4 address of a host in its one spelling.
 _HOST = re.compile(
     r"(?!127\.)(?:[1-9]\d?|1\d\d|2[01]\d|22[0-3])(?:\.(?:\d|[1-9]\d|1\d\d|2[0-4]\d|25[0-5])){3}\Z", re.ASCII
 )
@@ -254,10 +288,21 @@ def _host_address(fields: Fields, key: str) -> str:
     given = fields.required(key)
     if isinstance(given, str) and _HOST.match(given):
         return given
-    value = fields.address(key)
-    if not _HOST.match(value):
+    value = fields.any_address(key)
+    if not addressing.of_a_host(value):
         raise InputError(f"{fields.where(key)}: {value!r} is not the address of a host; give one such as '192.0.2.1'")
     return value
+
+
+def _way(fields: Fields) -> tuple[str, str]:
+    """An address, and where it leads."""
+    address, fixed = _host_address(fields, "address"), _host_address(fields, "fixed_address")
+    if addressing.version(address) != addressing.version(fixed):
+        raise InputError(
+            f"{fields.where('fixed_address')}: {address} cannot lead to {fixed}: IPv4 goes to IPv4 and IPv6 to IPv6; "
+            "choose addresses of one version"
+        )
+    return address, fixed
 
 
 def _floating_ips(entries: list[tuple[str, t.Any]], homes: _Homes, public: str | None) -> tuple[FloatingIp, ...]:
@@ -265,7 +310,7 @@ def _floating_ips(entries: list[tuple[str, t.Any]], homes: _Homes, public: str |
     interfaces: dict[object, str] = {}
     for path, value in entries:
         fields = Fields(value, path)
-        address, fixed = _host_address(fields, "address"), _host_address(fields, "fixed_address")
+        address, fixed = _way(fields)
         interface = fields.raw("interface")
         if interface is None:
             if public is None:
@@ -295,12 +340,11 @@ def _port_forwards(entries: list[tuple[str, t.Any]], homes: _Homes) -> tuple[Por
     found: list[PortForward] = []
     for path, value in entries:
         fields = Fields(value, path)
-        address = _host_address(fields, "address")
+        address, fixed = _way(fields)
         protocol = fields.text("protocol")
         if protocol not in ("tcp", "udp"):
             raise InputError(f"{path}.protocol: {protocol!r} has no ports to forward; give 'tcp' or 'udp'")
         first, last = guest_rules.ports(fields.required("ports"), f"{path}.ports")
-        fixed = _host_address(fields, "fixed_address")
         to_first = fields.integer("fixed_port", first, 1, 65535)
         if to_first + last - first > 65535:
             raise InputError(
@@ -343,19 +387,18 @@ def _metadata(value: object, path: str) -> Metadata:
 def _refuse_overlaps(networks: tuple[Network, ...]) -> None:
     """Sorted by first address, two ranges can only overlap where a neighbour does."""
     spans = sorted(
-        (int(span.network_address), int(span.broadcast_address), index)
-        for index, span in enumerate(ipaddress.IPv4Network(network.cidr) for network in networks)
+        (span.version, span.first, span.last, index, span.cidr)
+        for index, network in enumerate(networks)
+        for span in map(addressing.known_network, network.cidrs)
     )
-    previous_end, previous_index = -1, -1
-    for start, end, index in spans:
-        if start <= previous_end:
-            earlier, later = sorted((previous_index, index))
-            one, two = networks[later], networks[earlier]
+    for one, two in zip(spans, spans[1:]):
+        if one[0] == two[0] and two[1] <= one[2]:
+            (earlier, other), (later, cidr) = sorted((one[3:], two[3:]))
+            key = "cidr" if one[0] == 4 else "cidr_v6"
             raise InputError(
-                f"{PATH}.networks[{later}].cidr: network {one.label!r} {one.cidr} overlaps network "
-                f"{two.label!r} {two.cidr}; give each network a range of its own"
+                f"{PATH}.networks[{later}].{key}: network {networks[later].label!r} {cidr} overlaps network "
+                f"{networks[earlier].label!r} {other}; give each network a range of its own"
             )
-        previous_end, previous_index = end, index
 
 
 def _refuse_divided_bridges(networks: tuple[Network, ...]) -> None:

@@ -121,8 +121,7 @@ def _outcome(
 
 
 def _concerned(changes: list[core.Change]) -> tuple[Ways, Ways, bool]:
-    ipv4 = [change for change in changes if change.family == "ipv4"]
-    return (*core.ways(ipv4), core.guards_differ(changes))
+    return (*core.ways(changes), core.guards_differ(changes))
 
 
 # -- reading and comparing --------------------------------------------------------------------------------------

@@ -287,10 +287,8 @@ def _between(fields: tuple[int, ...], start: bytes, end: bytes) -> str:
         size = 16 if field in (_IFNAME, _IPV6_ADDR) else 4
         one, two = start[position : position + size], end[position : position + size]
         position += size
-        if field == _IPV4_ADDR:
-            words.append(_range(int.from_bytes(one, "big"), int.from_bytes(two, "big")))
-        elif field == _IPV6_ADDR:
-            words.append(socket.inet_ntop(socket.AF_INET6, one))
+        if field in (_IPV4_ADDR, _IPV6_ADDR):
+            words.append(_range(int.from_bytes(one, "big"), int.from_bytes(two, "big"), size * 8))
         elif field == _INET_PROTO:
             words.append(_PROTOCOLS.get(one[0], str(one[0])))
         elif field == _INET_SERVICE:
@@ -303,25 +301,28 @@ def _between(fields: tuple[int, ...], start: bytes, end: bytes) -> str:
     return " . ".join(words)
 
 
-def _range(first: int, last: int) -> str:
+def _range(first: int, last: int, bits: int) -> str:
+    """Of addresses that have so many bits."""
+    text = addressing.text if bits == 32 else addressing.text_v6
     size = last - first + 1
     if size == 1:
-        return addressing.text(first)
+        return text(first)
     if size & (size - 1) == 0 and first & (size - 1) == 0:
-        return f"{addressing.text(first)}/{33 - size.bit_length()}"
-    return f"{addressing.text(first)}-{addressing.text(last)}"
+        return f"{text(first)}/{bits + 1 - size.bit_length()}"
+    return f"{text(first)}-{text(last)}"
 
 
 def _stretches(borders: list[tuple[bytes, bool]]) -> t.Iterator[str]:
     """Ranges of which the kernel keeps the beginnings and what comes after the ends."""
     start: int | None = None
+    bits = 32
     for value, begins in sorted(borders):  # at the same address an end comes before a beginning
-        number = int.from_bytes(value, "big")
+        number, bits = int.from_bytes(value, "big"), len(value) * 8
         if start is not None:
-            yield _range(start, number - 1)
+            yield _range(start, number - 1, bits)
         start = number if begins else None
     if start is not None:
-        yield _range(start, 0xFFFFFFFF)
+        yield _range(start, (1 << bits) - 1, bits)
 
 
 def _answer(parts: dict[int, bytes], answer: t.Callable[[bytes], str]) -> str:

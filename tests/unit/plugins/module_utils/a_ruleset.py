@@ -40,6 +40,28 @@ ROUTED = {
         {"address": "203.0.113.11", "protocol": "tcp", "ports": 80, "fixed_address": "10.0.0.7", "fixed_port": 8080},
     ],
 }
+#: The same with IPv6 beside it.
+V6 = {
+    **ROUTED,
+    "networks": [{**PLAN["networks"][0], "cidr_v6": "fd00::/64"}, PLAN["networks"][1]],
+    "floating_ips": [
+        *ROUTED["floating_ips"],
+        {"address": "2001:db8:5::7", "fixed_address": "fd00::5"},
+        {"address": "2001:db8:5::8", "fixed_address": "fd00::5", "interface": "eth3"},
+    ],
+    "port_forwards": [
+        *ROUTED["port_forwards"],
+        {"address": "2001:db8:5::9", "protocol": "tcp", "ports": "8000:8010", "fixed_address": "fd00::6"},
+        {
+            "address": "2001:db8:5::9",
+            "protocol": "udp",
+            "ports": "80:81",
+            "fixed_address": "fd00::6",
+            "fixed_port": 8080,
+        },
+        {"address": "2001:db8:5::9", "protocol": "tcp", "ports": 80, "fixed_address": "fd00::7", "fixed_port": 8080},
+    ],
+}
 
 #: What iptables-save (1.8.9, both variants alike but for the order of tables) printed after PLAN was loaded beside
 #: foreign rules.

@@ -13,6 +13,7 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._core.connections i
 X, Y = "203.0.113.7", "203.0.113.8"
 A, B = "10.0.0.5", "10.0.0.6"
 OUTSIDE = "198.51.100.1"
+X6, A6, B6 = "2001:db8:5::7", "fd00::5", "fd00::6"
 
 
 def meaning(floating=(), forwards=()):
@@ -26,6 +27,7 @@ def meaning(floating=(), forwards=()):
                         "label": "blue",
                         "bridge": "br100",
                         "cidr": "10.0.0.0/24",
+                        "cidr_v6": "fd00::/64",
                         "gateway": True,
                         "dhcp": True,
                         "snat": True,
@@ -43,9 +45,11 @@ def meaning(floating=(), forwards=()):
 
 def verdict(before, after):
     """As a run of the iptables back end comes to it."""
-    wanted = iptables.render(before, "ipv4")
-    have = {name: iptables.Table(dict(table.chains)) for name, table in wanted.items()}
-    changes = iptables.compare(have, iptables.render(after, "ipv4"))
+    changes = []
+    for family in iptables.FAMILIES:
+        wanted = iptables.render(before, family)
+        have = {name: iptables.Table(dict(table.chains)) for name, table in wanted.items()}
+        changes += iptables.compare(have, iptables.render(after, family))
     return Verdict(after, *iptables.ways(changes))
 
 
@@ -77,6 +81,11 @@ CASES = [
     ("range shrunk: within", [], [(X, "80:81", A, None)], [], [(X, "80", A, None)], to(X, 80, A), False),
     ("range shrunk: without", [], [(X, "80:81", A, None)], [], [(X, "80", A, None)], to(X, 81, A), True),
     ("port gone: the host's own service", [], [(X, "80", A, None)], [], [], to(X, 22, X), False),
+    ("IPv6, moved: to the old one", [(X6, A6)], [], [(X6, B6)], [], to(X6, 80, A6), True),
+    ("IPv6, moved: from the old one", [(X6, A6)], [], [(X6, B6)], [], outwards(A6, X6), True),
+    ("IPv6, moved: another one", [(X, A), (X6, A6)], [], [(X, A), (X6, B6)], [], to(X, 80, A), False),
+    ("IPv6, port to another port", [], [(X6, "80", A6, 81)], [], [(X6, "80", A6, 82)], to(X6, 80, A6, 81), True),
+    ("IPv6, port to the same port", [], [(X6, "80", A6, 81)], [], [(X6, "80:81", A6, 81)], to(X6, 80, A6, 81), False),
     ("nothing changed", [(X, A)], [], [(X, A)], [], to(X, 80, B), False),
 ]
 
@@ -92,8 +101,8 @@ def test_what_ends(floating, forwards, then, then_forwards, connection, ends):
 
 def test_nothing_is_looked_at_where_no_way_changes():
     same = meaning([(X, A)])
-    assert not verdict(same, same).needed
-    assert verdict(same, meaning()).needed
+    assert not verdict(same, same).concerns(4)
+    assert verdict(same, meaning()).concerns(4) and not verdict(same, meaning()).concerns(6)
 
 
 def test_a_tree_that_divides_changes_no_way():

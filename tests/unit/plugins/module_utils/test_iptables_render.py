@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from a_ruleset import NOTHING, PLAN, ROUTED, render
+from a_ruleset import NOTHING, PLAN, ROUTED, V6, render
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import iptables
 
 
@@ -136,7 +136,34 @@ def test_anywhere_is_left_out():
 
 
 def test_ipv6_is_the_filter_part():
-    assert render(family="ipv6") == {"filter": render()["filter"]}
+    assert render(family="ipv6") == {"filter": render()["filter"], "nat": iptables.Wanted()}
+
+
+def test_ipv6_addresses_lead_to_guests_under_the_same_names():
+    nat = render(V6, "ipv6")["nat"]
+    assert render(V6)["nat"] == render(ROUTED)["nat"] and render(V6, "ipv6").keys() == {"filter", "nat"}
+    assert nat.chains == {
+        "nova-network-PREROUTING": ["-j nova-network-float-to"],
+        "nova-network-OUTPUT": ["-j nova-network-float-to"],
+        "nova-network-POSTROUTING": [
+            "-m conntrack --ctstate DNAT -j nova-network-float-from",
+            "-m conntrack --ctstate DNAT -j nova-network-float-from2",
+            "-s fd00::/64 -d fd00::/64 -o br100 -m conntrack --ctstate DNAT -j MASQUERADE",
+        ],
+        "nova-postrouting-bottom": ["-j nova-network-snat"],
+        "nova-network-snat": ["-j nova-network-float-snat"],
+        "nova-network-float-snat": ["-o eth2 -j nova-network-float-from", "-o eth3 -j nova-network-float-from2"],
+        "nova-network-float-to": [
+            "-d 2001:db8:5::7/128 -j DNAT --to-destination fd00::5",
+            "-d 2001:db8:5::8/128 -j DNAT --to-destination fd00::5",
+            "-d 2001:db8:5::9/128 -p tcp -m tcp --dport 8000:8010 -j DNAT --to-destination fd00::6",
+            "-d 2001:db8:5::9/128 -p udp -m udp --dport 80:81 -j DNAT --to-destination [fd00::6]:8080-8081/80",
+            "-d 2001:db8:5::9/128 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00::7]:8080",
+        ],
+        "nova-network-float-from": ["-s fd00::5/128 -j SNAT --to-source 2001:db8:5::7"],
+        "nova-network-float-from2": ["-s fd00::5/128 -j SNAT --to-source 2001:db8:5::8"],
+    }
+    assert nat.hooks == render(V6)["nat"].hooks
 
 
 def test_without_the_target_its_rule_is_left_out():

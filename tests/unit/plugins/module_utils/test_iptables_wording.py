@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from a_ruleset import PLAN, ROUTED, SAVED, differ, edited, render
+from a_ruleset import PLAN, ROUTED, SAVED, V6, differ, edited, render
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import iptables, packet_filter
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.iptables import wording
 
@@ -25,6 +25,19 @@ def test_actions_speak_of_floating_ips():
         "floating IP 203.0.113.10: add the way to 10.0.1.5, the way from 10.0.1.5",
         "udp 80:81 of 203.0.113.11: add the way to 10.0.0.6:8080-8081",
         "tcp 80 of 203.0.113.11: add the way to 10.0.0.7:8080",
+    ]
+
+
+def test_actions_speak_of_ipv6_floating_ips():
+    labels = packet_filter.intent(packet_filter.parse(V6)).labels
+    assert [line for line in iptables.actions(differ("", V6, "ipv6"), "ipv6", labels) if "network-" not in line] == [
+        "network blue: add DHCP, DNS, forwarding, the way back inside (IPv6)",
+        "network red: add no forwarding (IPv6)",
+        "floating IP 2001:db8:5::7: add the way to fd00::5, the way from fd00::5 (IPv6)",
+        "floating IP 2001:db8:5::8: add the way to fd00::5, the way from fd00::5 (IPv6)",
+        "tcp 8000:8010 of 2001:db8:5::9: add the way to fd00::6 (IPv6)",
+        "udp 80:81 of 2001:db8:5::9: add the way to [fd00::6]:8080-8081 (IPv6)",
+        "tcp 80 of 2001:db8:5::9: add the way to [fd00::7]:8080 (IPv6)",
     ]
 
 
@@ -61,8 +74,8 @@ def test_actions_speak_of_networks():
     ("chain", "rule"),
     [
         (chain, rule)
-        for plan in (PLAN, ROUTED)
-        for table in render(plan).values()
+        for plan, family in ((PLAN, "ipv4"), (ROUTED, "ipv4"), (V6, "ipv6"))
+        for table in render(plan, family).values()
         for chain, rules in table.chains.items()
         for rule in rules
     ],

@@ -111,7 +111,38 @@ REFUSED += [
     (routed(floating_ips=[floating(address=None)]), r"floating_ips\[0\].address is required"),
     (
         routed(floating_ips=[floating(address="2001:db8::7")]),
-        r"floating_ips\[0\].address: '2001:db8::7' is not an IPv4",
+        r"floating_ips\[0\].fixed_address: 2001:db8::7 cannot lead to 10.0.0.5: IPv4 goes to IPv4 and IPv6 to IPv6",
+    ),
+    (routed(floating_ips=[floating(fixed_address="fd00::5")]), r"floating_ips\[0\].fixed_address: .*one version"),
+    (routed(port_forwards=[forward(fixed_address="fd00::5")]), r"port_forwards\[0\].fixed_address: .*one version"),
+    (routed(floating_ips=[floating(address="fe80::7")]), "'fe80::7' is not the address of a host"),
+    (
+        routed(floating_ips=[floating(address="2001:db8::7", fixed_address="fd00::5")]),
+        "'fd00::5' is in no network of this host",
+    ),
+    (
+        routed(
+            floating_ips=[
+                floating(address="2001:db8::7", fixed_address="fd00::5", bridge="br0", fixed_cidr="10.0.0.0/24")
+            ]
+        ),
+        r"floating_ips\[0\].fixed_cidr: '10.0.0.0/24' is not an IPv6 range",
+    ),
+    (
+        routed(
+            floating_ips=[floating(bridge="br100", fixed_cidr="10.0.0.0/24")]
+            + [floating(address="2001:db8::7", fixed_address="fd00::5", bridge="br100", fixed_cidr="10.0.0.0/24")]
+        ),
+        r"floating_ips\[1\].fixed_address: 'fd00::5' is not in fixed_cidr 10.0.0.0/24",
+    ),
+    (section(network(cidr=None)), r"networks\[0\].cidr is required, or cidr_v6"),
+    (section(network(cidr=None, cidr_v6="fd00::/64")), r"networks\[0\].snat: only IPv4 is source-translated"),
+    (section(network(cidr_v6="fd00::1/64")), r"networks\[0\].cidr_v6: .* did you mean 'fd00::/64'"),
+    (section(network(cidr_v6="10.0.0.0/24")), r"networks\[0\].cidr_v6: '10.0.0.0/24' is not an IPv6 range"),
+    (section(network(cidr_v6="::/0")), "'::/0' is every address there is"),
+    (
+        section(network(cidr_v6="fd00::/48"), network(cidr="10.9.0.0/24", cidr_v6="fd00:0:0:1::/64")),
+        r"networks\[1\].cidr_v6: network 'blue' fd00:0:0:1::/64 overlaps network 'blue' fd00::/48",
     ),
     (routed(floating_ips=[floating(address="203.0.113.7/32")]), r"floating_ips\[0\].address: '203.0.113.7/32'"),
     (routed(floating_ips=[floating(address="0.1.2.3")]), "'0.1.2.3' is not the address of a host"),

@@ -13,6 +13,7 @@ from a_site import allocate, instance, multi_host, plans, site
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import (
     declaration,
     dnsmasq,
+    floating_addresses,
     links,
     packet_filter,
     preflight,
@@ -414,14 +415,52 @@ def test_a_floating_ip_that_moves_is_on_the_new_host_alone() -> None:
     assert leads(plans(after, allocate(before))) == [("compute2", "203.0.113.209", "10.0.0.5", "eth2")]
 
 
-def test_an_ipv6_floating_ip_is_recorded_and_not_planned() -> None:
+@pytest.mark.parametrize(
+    ("make", "network", "host"),
+    [
+        (site, V6, "net1"),
+        (site, {**V6, "fixed_range": "10.0.0.0/24"}, "net1"),
+        (multi_host, {**V6, "fixed_range": "10.0.0.0/24"}, "compute1"),
+    ],
+)
+def test_an_ipv6_floating_ip_leads_to_an_ipv6_address(make: t.Any, network: dict[str, str], host: str) -> None:
     declared = floating(
-        networks=[{"label": "blue", "fixed_range": "10.0.0.0/24", "fixed_range_v6": "2001:db8:1::/64"}],
-        floating_ranges=[{"range": "2001:db8:f::1-2001:db8:f::9"}],
-        instances=[instance("a", floating_ip="2001:db8:f::5")],
+        make,
+        networks=[network],
+        floating_ranges=[{"range": "2001:db8:f::/120"}, "203.0.113.200/29"],
+        instances=[instance("a", floating_ip="2001:db8:f::5"), instance("b", floating_ip="2001:db8:f::4")],
     )
-    assert allocate(declared).floating_ips["2001:db8:f::5"].fixed_address is not None
-    assert leads(plans(declared)) == [] == bound(plans(declared))
+    made = valid(plans(declared))
+    fixed = {row["name"]: row["ports"][0]["address_v6"].partition("/")[0] for row in made["compute1"]["instances"]}
+    assert leads(made) == [
+        (host, "2001:db8:f::4", fixed["b"], "eth2"),
+        (host, "2001:db8:f::5", fixed["a"], "eth2"),
+    ]
+    assert bound(made) == [(host, "2001:db8:f::4", "eth2"), (host, "2001:db8:f::5", "eth2")]
+    (hairpin,) = packet_filter.parse(made[host]["packet_filter"]).hairpins
+    assert hairpin == ("2001:db8:1::/64", "br100")
+    floating_addresses.parse(made[host]["floating_addresses"])
+
+
+def test_an_instance_may_have_floating_ips_of_both_versions() -> None:
+    declared = floating(
+        networks=[{**V6, "fixed_range": "10.0.0.0/24"}],
+        floating_ranges=[{"range": "2001:db8:f::/120"}, "203.0.113.200/29"],
+        instances=[instance("a", floating_ip="203.0.113.201")],
+        floating_port_forwards=[
+            {"address": "2001:db8:f::7", "protocol": "tcp", "ports": "80", "instance": "a", "fixed_port": 8080}
+        ],
+    )
+    made = valid(plans(declared))
+    section = packet_filter.parse(made["net1"]["packet_filter"])
+    assert [row.address for row in section.floating_ips] == ["203.0.113.201"]
+    assert [(row.address, row.fixed_address[:12], row.to_first) for row in section.port_forwards] == [
+        ("2001:db8:f::7", "2001:db8:1:0", 8080)
+    ]
+    assert [row["address"] for row in made["net1"]["floating_addresses"]["addresses"]] == [
+        "203.0.113.201",
+        "2001:db8:f::7",
+    ]
 
 
 @pytest.mark.parametrize(("public", "expected"), [("eth2", "eth2"), (None, "eth5")])

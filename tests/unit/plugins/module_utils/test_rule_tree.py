@@ -124,6 +124,13 @@ def test_an_address_with_many_rules_has_a_chain_of_its_own():
     assert walk(chains, values[2])[1] == 3
 
 
+def test_names_of_ipv6_chains_have_as_much_of_a_hash_as_there_is_room_for():
+    values = (number << 64 | part for number in range(40) for part in range(40))
+    chains = rule_tree.grow(ROOT, "nova-network-from99-", "-s", (Branch(value, 128, ("x",)) for value in values), 128)
+    below = [name for name in chains if name != ROOT]
+    assert len(below) > 40 and {len(name) for name in below} == {28}
+
+
 def test_names_are_the_digits_of_the_address():
     chains = grow(
         single(value) for value in itertools.chain(range(0x0A000000, 0x0A000028), range(0xCB007100, 0xCB007103))
