@@ -38,6 +38,8 @@ class _Run:
     wait: int
     leaving: bool
     note: Note | None = None
+    #: What programs that write inherit.
+    inherits: t.Sequence[int] = ()
     #: Whether sets were written, be it in an attempt that was refused afterwards.
     wrote_sets: bool = False
     warnings: list[str] = dataclasses.field(default_factory=list)
@@ -72,12 +74,15 @@ def bring(
     wait: int = 20,
     leaving: bool = False,
     note: Note | None = None,
+    holding: int | None = None,
 ) -> Outcome:
     """Make the host's rules what is meant; with `check`, only tell what would be done.
 
     `leaving`: another back end has the rules, and what is left here goes. `note` is told what is about to change.
+    `holding` is the descriptor of a lock, which programs that write hold on to.
     """
-    run = _Run(meaning, check, wait, leaving, note)
+    inherits = () if holding is None else (holding,)
+    run = _Run(meaning, check, wait, leaving, note, inherits)
     difference = _difference(run) if check else _converge(run)
     _warn_of_other_variant(run)
     return _outcome(run, difference, diff)
@@ -264,7 +269,9 @@ def _write(run: _Run, families: list[_Family]) -> None:
 
 def _restore(run: _Run, family: str, text: str, state: str, *options: str) -> None:
     program = f"{_PREFIX[family]}-restore"
-    done = _call(program, "--noflush", "--wait", str(run.wait), *options, text=text, wait=run.wait)
+    done = _call(
+        program, "--noflush", "--wait", str(run.wait), *options, text=text, wait=run.wait, inherits=run.inherits
+    )
     if done.status == 0:
         return
     if done.status == _LOCK_HELD and "xtables lock" in done.errors:
@@ -311,7 +318,7 @@ def _write_sets(run: _Run, text: str) -> None:
     if not text:
         return
     run.wrote_sets = True
-    done = _call("ipset", "restore", text=text)
+    done = _call("ipset", "restore", text=text, inherits=run.inherits)
     if done.status:
         raise HostError(
             f"cannot write the sets of addresses: {_quote(done.errors, text)}; they may be changed in part, and "
@@ -363,9 +370,12 @@ def _has_lines(path: str) -> bool:
 # -- programs and locks -----------------------------------------------------------------------------------------
 
 
-def _call(program: str, *arguments: str, text: str = "", wait: int = 0) -> programs.Done:
+def _call(
+    program: str, *arguments: str, text: str = "", wait: int = 0, inherits: t.Sequence[int] = ()
+) -> programs.Done:
     """Run a program; what it waits for itself comes on top of what a program may take."""
-    done = programs.run([programs.need(program, "iptables"), *arguments], text, programs.WAIT + wait)
+    words = [programs.need(program, "iptables"), *arguments]
+    done = programs.run(words, text, programs.WAIT + wait, inherits=inherits)
     if done.status == -1:
         raise HostError(f"{program}: {done.errors}")
     return done

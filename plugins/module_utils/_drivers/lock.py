@@ -20,8 +20,11 @@ from . import files
 
 
 @contextlib.contextmanager
-def exclusive(path: str, wait: float) -> t.Iterator[None]:
-    """Hold the lock file for the length of the block. HostError after `wait` seconds, with nothing changed."""
+def exclusive(path: str, wait: float) -> t.Iterator[int]:
+    """Hold the lock file for the length of the block. HostError after `wait` seconds, with nothing changed.
+
+    Yields the descriptor: a program that inherits it holds the lock until it ends, even where this process is killed.
+    """
     files.make_folder(os.path.dirname(path))
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -36,7 +39,7 @@ def exclusive(path: str, wait: float) -> t.Iterator[None]:
                     "nothing was changed; run again when it has ended"
                 )
             time.sleep(0.05)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

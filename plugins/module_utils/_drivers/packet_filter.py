@@ -39,11 +39,12 @@ def apply(
     own = own_address() if packet_filter.needs_own_address(section) else None
     meaning = packet_filter.intent(section, own)
     options: dict[str, t.Any] = {"check": check, "diff": diff, "wait": wait}
-    with contextlib.nullcontext() if check else lock.exclusive(LOCK_FILE, wait):
+    with contextlib.nullcontext() if check else lock.exclusive(LOCK_FILE, wait) as held:
         note = None
         if not check:
             note = unfinished.Note(os.path.join(os.path.dirname(LOCK_FILE), "packet_filter.unfinished"))
             options["note"] = note.add
+            options["holding"] = held
         outcome = BACKENDS[backend](meaning, **options)
         # Afterwards, so that there is no moment without rules.
         for name, other in BACKENDS.items():

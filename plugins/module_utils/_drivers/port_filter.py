@@ -46,11 +46,11 @@ def _apply(want: port_filter.Plan, check: bool, wait: int) -> Result:
         return _without(want)
     difference = _look(nft, want)
     if difference.changed and not check:
-        with lock.exclusive(LOCK_FILE, wait):
+        with lock.exclusive(LOCK_FILE, wait) as held:
             # Another run may have been at work until now.
             difference = _look(nft, want)
             if difference.changed:
-                _load(nft, difference.script)
+                _load(nft, difference.script, held)
     return _result(difference)
 
 
@@ -97,7 +97,7 @@ def _listing(done: programs.Done, failed: str) -> nftables.Listing:
         raise HostError(f"{failed}: {said}; nothing was changed") from error
 
 
-def _load(nft: str, script: str) -> None:
-    done = programs.run([nft, "-f", "-"], script)
+def _load(nft: str, script: str, held: int) -> None:
+    done = programs.run([nft, "-f", "-"], script, inherits=[held])
     if done.status:
         raise HostError(f"nft did not take the rules: {first_line(done.said)}; nothing was changed")

@@ -10,6 +10,7 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import typing as t
@@ -43,6 +44,8 @@ class Call(t.NamedTuple):
 
     arguments: t.Sequence[str]
     text: str = ""
+    #: Descriptors that it inherits, such as that of a lock, which is held as long as anybody has it.
+    inherits: t.Sequence[int] = ()
 
 
 def find(name: str) -> str | None:
@@ -57,9 +60,9 @@ def need(name: str, package: str) -> str:
     return path
 
 
-def run(arguments: t.Sequence[str], text: str = "", wait: float = WAIT) -> Done:
+def run(arguments: t.Sequence[str], text: str = "", wait: float = WAIT, *, inherits: t.Sequence[int] = ()) -> Done:
     """Run a program to its end."""
-    return asyncio.run(_run(Call(arguments, text), wait))
+    return asyncio.run(_run(Call(arguments, text, inherits), wait))
 
 
 def run_all(calls: t.Mapping[str, Call], wait: float = WAIT) -> dict[str, Done]:
@@ -78,21 +81,22 @@ async def _run_all(calls: t.Mapping[str, Call], wait: float) -> dict[str, Done]:
 
 
 async def _run(call: Call, wait: float) -> Done:
+    with _input(call.text) as stdin:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *call.arguments,
+                stdin=stdin,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, "LC_ALL": "C", "PATH": os.pathsep.join((os.environ.get("PATH", ""), *_SYSTEM))},
+                # Out of the connection's session: neither its end nor a signal to its group reaches the program.
+                start_new_session=True,
+                pass_fds=call.inherits,
+            )
+        except OSError as error:
+            return Done(-1, "", f"cannot run {call.arguments[0]}: {error.strerror}")
     try:
-        process = await asyncio.create_subprocess_exec(
-            *call.arguments,
-            stdin=asyncio.subprocess.PIPE if call.text else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "LC_ALL": "C", "PATH": os.pathsep.join((os.environ.get("PATH", ""), *_SYSTEM))},
-            # Out of the connection's session: neither its end nor a signal to its group reaches the program.
-            start_new_session=True,
-        )
-    except OSError as error:
-        return Done(-1, "", f"cannot run {call.arguments[0]}: {error.strerror}")
-    try:
-        text = call.text.encode("utf-8", "surrogateescape") or None
-        output, errors = await asyncio.wait_for(process.communicate(text), wait)
+        output, errors = await asyncio.wait_for(process.communicate(), wait)
     except asyncio.TimeoutError:
         process.kill()
         await process.wait()
@@ -102,3 +106,15 @@ async def _run(call: Call, wait: float) -> Done:
         output.decode("utf-8", "replace"),
         errors.decode("utf-8", "replace"),
     )
+
+
+@contextlib.contextmanager
+def _input(text: str) -> t.Iterator[int]:
+    """Where a program reads the text from: the whole of it is there, even if this process is killed at once."""
+    if not text:
+        yield asyncio.subprocess.DEVNULL
+        return
+    with open(os.memfd_create("input"), "w+b") as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
+        file.seek(0)
+        yield file.fileno()

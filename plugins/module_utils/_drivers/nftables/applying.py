@@ -44,6 +44,8 @@ class _Run:
     wanted: dict[str, core.Table]
     check: bool
     note: Note | None = None
+    #: What the program that writes inherits.
+    inherits: t.Sequence[int] = ()
     warnings: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -55,15 +57,17 @@ def bring(
     wait: int = 20,
     leaving: bool = False,
     note: Note | None = None,
+    holding: int | None = None,
 ) -> Outcome:
     """Make the host's rules what is meant; with `check`, only tell what would be done.
 
     `leaving`: another back end has the rules, and what is left here goes. There is no lock to `wait` for: each change
     is one transaction, which the kernel refuses where another one came in between. `note` is told what is
-    about to change.
+    about to change. `holding` is the descriptor of a lock, which the program that writes holds on to.
     """
+    inherits = () if holding is None else (holding,)
     families = ["ipv4", *(["ipv6"] if os.path.isdir("/proc/sys/net/ipv6") else [])]
-    run = _Run(meaning, {family: core.render(meaning, family) for family in families}, check, note)
+    run = _Run(meaning, {family: core.render(meaning, family) for family in families}, check, note, inherits)
     with Kernel() as kernel:
         if meaning.empty and not _has_any(kernel, leaving):
             return Outcome()
@@ -210,7 +214,7 @@ def _converge(run: _Run, kernel: Kernel, held: Tables, changes: list[core.Change
         if run.note is not None:
             run.note(*_concerned(changes))
         text = core.compose(changes)
-        done = _nft(text)
+        done = _nft(text, run.inherits)
         if done.status == 0:
             return changes
         again = kernel.tables()
@@ -220,8 +224,8 @@ def _converge(run: _Run, kernel: Kernel, held: Tables, changes: list[core.Change
     raise AssertionError("unreachable")
 
 
-def _nft(text: str) -> programs.Done:
-    done = programs.run([programs.need("nft", "nftables"), "-f", "-"], text)
+def _nft(text: str, inherits: t.Sequence[int] = ()) -> programs.Done:
+    done = programs.run([programs.need("nft", "nftables"), "-f", "-"], text, inherits=inherits)
     if done.status == -1:
         raise HostError(f"nft: {done.errors}")
     return done
