@@ -15,6 +15,10 @@ description:
   - On a host that systemd runs it installs and enables the unit C(tenantnet.service), which runs this program once at
     boot, so that bridges, rules and DHCP are back before libvirt, LXC, Incus or Docker start guests. The network
     controller is not asked, and nothing keeps running.
+  - Beside it there it installs and enables C(tenantnet-rules.socket), by which systemd hears of each commit to
+    nf_tables. Where something of ours was changed it starts C(tenantnet-rules.service), which brings the rules back
+    that were applied last, and ends. So a flush, or a firewall's reload, is made good within seconds. What the legacy
+    variant of iptables does, and changes of the members of a set of ipset, are not told by the kernel.
   - On a host without systemd, call C(/var/lib/tenantnet/tenantnet.pyz) from what starts the host (C(/etc/rc.local) or a
     script of its own kind), after its own network and before its guests.
   - With O(state=absent) it takes away all that the collection made on the host, which are links, addresses, rules,
@@ -55,6 +59,7 @@ notes:
     (C(journalctl -u tenantnet.service)), and the unit has failed then; all else is brought back. To try again after
     the cause is mended, run C(systemctl restart tenantnet.service).
   - At boot the program waits for interfaces that the plan needs, 10 seconds at most.
+  - What was brought back, and after whose change, is told by C(journalctl -u tenantnet-rules.service).
   - A unit of yours that starts guests needs C(After=tenantnet.service). Those of libvirt, LXC, LXD, Incus, Docker and
     Proxmox need nothing.
   - The plan is replaced in one step. When the module is killed or the disk is full, the old plan stands.
@@ -93,8 +98,11 @@ actions:
   sample:
     - put the program for the boot beside the plan
     - install the unit tenantnet.service
+    - install the unit tenantnet-rules.service
+    - install the unit tenantnet-rules.socket
     - record the plan for the next boot
     - enable the unit tenantnet.service
+    - enable the unit tenantnet-rules.socket
 """
 
 import typing as t

@@ -243,7 +243,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.guard import parse_timeout
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import guard, guarded, routing
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import applied, guard, guarded, routing
 
 
 def main() -> None:
@@ -279,7 +279,11 @@ def main() -> None:
                 timeout = parse_timeout(module.params["guard_timeout"], "guard_timeout")
                 public = module.params["plan"].get("public_interface")
                 armed = guarded.change_rules(public, timeout, lambda: apply(True))
-        result = apply(module.check_mode)
+        sections = {"packet_filter": module.params["plan"], "backend": module.params["backend"]}
+        if module.params["floating_addresses"] is not None:
+            sections["floating_addresses"] = module.params["floating_addresses"]
+        with applied.noting(sections, check=module.check_mode, wait=module.params["wait"]):
+            result = apply(module.check_mode)
         if armed is not None:
             guard.extend()
             result["guard"] = {"id": armed.id, "timeout": armed.timeout, "interfaces": list(armed.interfaces)}

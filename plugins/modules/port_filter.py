@@ -91,14 +91,18 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import port_filter
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import applied, port_filter
+
+#: Seconds for another run, or for what brings rules back on this host.
+_WAIT = 60
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec={"plan": {"type": "dict", "required": True}}, supports_check_mode=True)
 
     def work() -> dict[str, t.Any]:
-        result = port_filter.apply(module.params["plan"], check=module.check_mode)
+        with applied.noting({"port_filter": module.params["plan"]}, check=module.check_mode, wait=_WAIT):
+            result = port_filter.apply(module.params["plan"], check=module.check_mode)
         for warning in result.pop("warnings"):
             module.warn(warning)
         return result

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import guard, guarded, host, netlink
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import guard, guarded, host, netlink, recorded
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links as driver
 from test_links import bridge, exists, ip, master
 from test_moving import MOVED, carried, everything
@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(guard, "LOCK_FILE", str(tmp_path / "guard.lock"))
     monkeypatch.setattr(guard, "STATE_FILE", str(tmp_path / "guard.json"))
     monkeypatch.setattr(guard, "REPORT_FILE", str(tmp_path / "report.json"))
-    monkeypatch.setattr(host, "PLAN_FILE", str(tmp_path / "plan.json"))
+    monkeypatch.setattr(recorded, "PLAN_FILE", str(tmp_path / "plan.json"))
     # DHCP and rules are the lab's matter.
     monkeypatch.setattr(host, "SECTIONS", ())
     yield tmp_path
@@ -195,7 +195,7 @@ class TestRules:
 
     def test_they_return_to_the_plan_that_was_recorded(self, given):
         plan = {"version": 1, "packet_filter": {"networks": ["blue"]}, "links": {"bridges": []}}
-        host.record(plan)
+        recorded.write(plan)
         assert self.change() is not None
         told = guard.take_back()
         assert (told.left, told.actions, told.interfaces) == ((), ("add a rule",), ("eth1",))

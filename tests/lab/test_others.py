@@ -36,6 +36,12 @@ RESTART = {
     DOCKER: "systemctl restart docker libvirtd NetworkManager",
     UFW: "ufw reload && systemctl restart ufw systemd-networkd",
 }
+#: Of hosts that are off: it starts at boot, before ours, and is to be started after.
+LATER = {DOCKER: "true", FIREWALLD: "true", UFW: "ufw --force disable"}
+WIPE = {
+    FIREWALLD: "firewall-cmd --reload",
+    DOCKER: "systemctl reload docker; nft flush ruleset; systemctl restart docker",
+}
 #: What ufw's restart has brought about is over.
 NO_JOBS = "while systemctl list-jobs --no-legend | grep -q .; do sleep 0.1; done"
 #: A file of an administrator who wants every interface to be configured in the same way.
@@ -124,11 +130,16 @@ def shared(lab_factory, tmp_path_factory) -> Shared:
     everywhere(site, START)
     before = everywhere(site, dict.fromkeys(HOSTS, THEIRS), check=False)
     first = site.run()
-    guests = site.boot_guests(site.plans())
+    return Shared(site, plug_in(site, site.plans()), before, first)
+
+
+def plug_in(site: Site, plans: dict[str, t.Any]) -> dict[str, Guest]:
+    """The planned guests, each with a server that says its name."""
+    guests = site.boot_guests(plans)
     for name, guest in guests.items():
         guest.run(["sh", "-c", f"socat TCP-LISTEN:8081,fork,reuseaddr SYSTEM:'echo {name}' >/dev/null 2>&1 &"])
         guest.dhcp(tries=2)
-    return Shared(site, guests, before, first)
+    return guests
 
 
 def warning_of(result: Result, host: str) -> str:
@@ -165,11 +176,30 @@ def test_when_they_start_after_us_guests_keep_all(shared: Shared) -> None:
     assert {host: shared.lacks(host) for host in RESTART} == {host: [] for host in RESTART}
 
 
-def test_what_they_wipe_the_next_run_brings_back(shared: Shared) -> None:
-    everywhere(shared.site, {FIREWALLD: "firewall-cmd --reload", DOCKER: "true", UFW: f"{NO_JOBS}; nft flush ruleset"})
-    assert "nova-network-FORWARD" not in shell(shared.site.lab.host(FIREWALLD), "iptables-save")
-    assert "floating IP" in shared.lacks(UFW)
+def test_what_they_wipe_comes_back_by_itself(shared: Shared) -> None:
+    everywhere(shared.site, {**WIPE, UFW: f"{NO_JOBS}; nft flush ruleset"})
+    assert wait_for(lambda: [lack for host in HOSTS for lack in shared.lacks(host)] == [], 60)
+    for host in HOSTS:
+        rules = shell(shared.site.lab.host(host), "iptables-save; nft list tables")
+        assert "-j nova-network-FORWARD" in rules and "table bridge nova-network" in rules
     again = shared.site.run()
     assert warning_of(again, FIREWALLD) == ""
-    assert wait_for(lambda: {host: shared.lacks(host) for host in HOSTS} == {host: [] for host in HOSTS}, 1)
     assert shared.site.run().changed == 0
+
+
+def test_when_ours_is_there_before_they_start_guests_get_all(shared: Shared) -> None:
+    """On hosts that have just booted, where ours has come back and none of them ever ran."""
+    plans = shared.site.plans()
+    everywhere(shared.site, LATER)
+    for host in map(shared.site.lab.host, HOSTS):
+        host.kill()
+        host.boot()
+    ready = "systemctl is-active tenantnet.service && iptables-save | grep -e -j.nova-network-FORWARD"
+    for said in everywhere(shared.site, dict.fromkeys(HOSTS, ready)).values():
+        assert said.startswith("active\n")
+    everywhere(shared.site, START)
+    shared.guests.clear()
+    shared.guests.update(plug_in(shared.site, plans))
+    assert wait_for(lambda: [lack for host in HOSTS for lack in shared.lacks(host)] == [], 60)
+    everywhere(shared.site, {UFW: "systemctl start nftables"})
+    assert wait_for(lambda: shared.lacks(UFW) == [], 60)

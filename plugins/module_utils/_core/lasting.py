@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What brings a host's networks back at boot: the unit, and what of a plan can be had where something is missing.
+"""What brings a host's networks back at boot: the program, and what of a plan can be had where something is missing.
 
 Private to the collection; may change at any time.
 """
@@ -17,55 +17,7 @@ from .links import sysctl
 #: The code that applies the plan, as a program.
 PROGRAM = f"{naming.STATE_DIR}/tenantnet.pyz"
 
-#: What may empty the packet filter when it starts, and so has to have done it before.
-_FIREWALLS = ("firewalld", "ufw", "nftables", "iptables", "ip6tables", "netfilter-persistent", "ipset", "shorewall")
-#: What starts guests, and so has to find their networks.
-_GUESTS = (
-    "libvirtd",
-    "virtqemud",
-    "virtlxcd",
-    "libvirt-guests",
-    "lxc",
-    "lxc-net",
-    "lxd",
-    "incus",
-    "docker",
-    "pve-guests",
-)
-
-WANTED_BY = "multi-user.target"
-
 Section = dict[str, t.Any]
-
-
-def render_unit(python: str) -> str:
-    """The unit that runs PROGRAM once at boot, and again when what empties the packet filter has done so."""
-    lines = (
-        "# Written by tenantnet.nova; changes by hand do not last.",
-        "[Unit]",
-        "Description=Networks of the guests, as last applied",
-        # After the host's own network, from which rules take the host's address, and not after its being online: for
-        # that a host with a card that nobody plugged in waits minutes.
-        f"After=local-fs.target systemd-sysctl.service network.target {_services(_FIREWALLS)}",
-        f"Before=network-online.target {_services(_GUESTS)}",
-        f"PartOf={_services(_FIREWALLS)}",
-        f"ReloadPropagatedFrom={_services(_FIREWALLS)}",
-        "",
-        "[Service]",
-        "Type=oneshot",
-        "RemainAfterExit=yes",
-        f"ExecStart={python} -I {PROGRAM}",
-        f"ExecReload={python} -I {PROGRAM}",
-        "TimeoutStartSec=300",
-        "",
-        "[Install]",
-        f"WantedBy={WANTED_BY}",
-    )
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _services(names: t.Iterable[str]) -> str:
-    return " ".join(f"{name}.service" for name in names)
 
 
 def without(plan: t.Mapping[str, t.Any], missing: t.Collection[str]) -> dict[str, t.Any]:

@@ -25,6 +25,8 @@ RUN_DIR = "/run/tenantnet"
 
 #: The systemd unit that brings the networks back at boot; those of processes wait for it.
 UNIT = "tenantnet.service"
+#: Those that bring rules back which somebody took away: the kernel tells the socket, which starts the service.
+RULES_SOCKET, RULES_SERVICE = "tenantnet-rules.socket", "tenantnet-rules.service"
 
 #: nova's wrapped chains are named after the program that owned them; ours keep its name.
 CHAIN_PREFIX = "nova-network"

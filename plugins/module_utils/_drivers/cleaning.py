@@ -14,16 +14,17 @@ import os
 import typing as t
 
 from .._core import lasting as core
-from .._core import naming
+from .._core import naming, units
 from .._core.errors import HostError
 from .._core.links import Difference, State
 from .._core.links.mark import Mark, is_ours, parse_mark, parse_port_mark
 from .._core.links.operations import Enslave
-from . import files, guard, host, lasting, lock, names, netlink, origin
+from . import files, guard, host, lasting, lock, names, netlink, origin, recorded
 
 #: What is ours in the folder of state, which may hold the network controller's store as well; what tells of the first
 #: state of the host comes last.
-_STATE = ("dnsmasq", *map(os.path.basename, (core.PROGRAM, guard.REPORT_FILE, names.FILE, host.PLAN_FILE, origin.FILE)))
+_FILES = (core.PROGRAM, guard.REPORT_FILE, names.FILE, recorded.PLAN_FILE, origin.FILE)
+_STATE = ("dnsmasq", *map(os.path.basename, _FILES))
 
 
 def clean(*, force: bool = False, check: bool = False) -> dict[str, t.Any]:
@@ -41,11 +42,11 @@ def clean(*, force: bool = False, check: bool = False) -> dict[str, t.Any]:
             f"guests still run on this host: {', '.join(running)}; they would lose their networks. Shut them down or "
             "move them first, or give force. Nothing was changed"
         )
-    unit, paths = _unit(), _paths()
+    ours, paths = _units(), _paths()
     result = {
-        "changed": bool(foreseen.changed or down or unit or paths),
+        "changed": bool(foreseen.changed or down or ours or paths),
         "actions": [
-            *([f"disable and remove the unit {naming.UNIT}"] if unit else []),
+            *(f"disable and remove the unit {name}" for name in ours),
             *foreseen.actions,
             *(f"set {name} down" for name in down),
             *(f"remove {path}" for path in paths),
@@ -55,9 +56,9 @@ def clean(*, force: bool = False, check: bool = False) -> dict[str, t.Any]:
     }
     if result["changed"] and not check:
         with lock.exclusive(lasting.LOCK_FILE, lasting.LOCK_WAIT):
-            if unit:
+            if ours:
                 # First, or a power loss in between would bring everything back.
-                _remove_unit()
+                _remove_units()
             done = host.apply(plan, backwards=True)
             if done.failures:
                 raise HostError(f"the host is clean in part: {_said(done.failures)}. Mend that and run again")
@@ -73,7 +74,7 @@ def clean(*, force: bool = False, check: bool = False) -> dict[str, t.Any]:
 
 def guests() -> list[str]:
     """Interfaces of guests that are plugged in here: planned or marked as a guest's port, or on bridges of ours."""
-    plan = host.recorded() or {}
+    plan = recorded.read() or {}
     state = netlink.read()
     ports = state.ports()
     of_guests = {port["device"]: one["name"] for one in plan.get("instances", ()) for port in one.get("ports", ())}
@@ -94,7 +95,7 @@ def _plan() -> tuple[host.Plan, list[str]]:
     """The plan of a host that carries nothing, and interfaces to be set down; both as before the first run."""
     before = origin.read()
     plan: host.Plan = {section.key: dict(section.empty) for section in host.SECTIONS}
-    plan["backend"] = (host.recorded() or {}).get("backend", "iptables")
+    plan["backend"] = (recorded.read() or {}).get("backend", "iptables")
     state: State = netlink.read(before.sysctl)
     # What the kernel has no more, as a module was unloaded, is as it was.
     plan["links"]["sysctl"] = {key: value for key, value in before.sysctl.items() if state.sysctl.get(key) is not None}
@@ -114,15 +115,19 @@ def _set_down(names: list[str]) -> None:
         netlink.apply(difference, netlink.read())
 
 
-def _unit() -> bool:
-    return any(os.path.lexists(path) for path in (f"{lasting.UNITS}/{naming.UNIT}", lasting.wanted()))
+def _units() -> list[str]:
+    """Our units that are there."""
+    there = {os.path.basename(path) for path in lasting.unit_paths() if os.path.lexists(path)}
+    return [name for name in (naming.UNIT, naming.RULES_SERVICE, naming.RULES_SOCKET) if name in there]
 
 
-def _remove_unit() -> None:
+def _remove_units() -> None:
     if os.path.isdir(lasting.SYSTEMD):
-        lasting.systemctl("disable", naming.UNIT)
-    files.remove(lasting.wanted())
-    files.remove(f"{lasting.UNITS}/{naming.UNIT}")
+        lasting.systemctl("disable", *units.WANTED_BY)
+        # What brings rules back must not meet their removal.
+        lasting.systemctl("stop", naming.RULES_SOCKET, naming.RULES_SERVICE, check=False)
+    for path in lasting.unit_paths():
+        files.remove(path)
     if os.path.isdir(lasting.SYSTEMD):
         lasting.systemctl("daemon-reload")
         # It is active since the boot, though it has ended.

@@ -15,10 +15,10 @@ import typing as t
 
 from .._core.errors import HostError, NovaError
 from .._core.guard import Armed, parse_timeout
-from . import guard, netlink, programs
+from . import guard, netlink, programs, recorded
 
-#: Seconds for another run's lock, when nobody may be there to end that run.
-_WAIT = 5
+#: Seconds for another run's lock, when nobody may be there to end that run, or for rules that are being brought back.
+_WAIT = 15
 
 
 def within(timeout: object) -> guard.Arm:
@@ -71,11 +71,11 @@ def change_rules(public: str | None, timeout: int, foretell: t.Callable[[], dict
 def _rest(host: t.Any) -> tuple[dict[str, t.Any] | None, str]:
     """What DHCP and rules return to; None and the reason where nothing tells it."""
     try:
-        recorded = host.recorded()
+        last = recorded.read()
     except NovaError as error:
         return None, f"DHCP and rules were left as they are: {error}"
-    if recorded is not None:
-        return {key: value for key, value in recorded.items() if key != "links"}, ""
+    if last is not None:
+        return {key: value for key, value in last.items() if key != "links"}, ""
     # A host that serves nothing. Filters of guests' ports stay in any case: without a record nobody knows whose they
     # are, and a guest without its filter is worse than a filter without its guest.
     backend = "iptables" if programs.find("iptables-save") else "nftables"

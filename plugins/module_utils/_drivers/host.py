@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A whole host plan on this host: applied section by section, and kept as the last one that was applied.
+"""A whole host plan on this host, applied section by section.
 
 The same functions do it that the modules call, each with its part of the plan.
 Private to the collection; may change at any time.
@@ -10,20 +10,14 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import typing as t
 
-from .._core import naming
 from .._core.errors import HostError, InputError, NovaError
-from . import dnsmasq, files, links, port_filter, routing
+from . import applied, dnsmasq, links, port_filter, recorded, routing
 
-Plan = dict[str, t.Any]
+Plan = recorded.Plan
 Result = dict[str, t.Any]
-
-#: Version of the host plan that this code applies.
-VERSION = 1
-
-PLAN_FILE = f"{naming.STATE_DIR}/plan.json"
 
 #: Seconds to wait for another run, or for another program's lock.
 WAIT = 60
@@ -63,6 +57,13 @@ class Order(t.NamedTuple):
     connection_address: str | None = None
     #: Under systemd processes are started by their units, which wait for the unit that applies the plan.
     boot: bool = False
+    #: The plan says from now on what rules the host has to have; else the caller has seen to that.
+    note: bool = True
+
+    def noting(self, plan: Plan, *keys: str) -> t.ContextManager[None]:
+        if not self.note:
+            return contextlib.nullcontext()
+        return applied.noting({key: plan[key] for key in keys if key in plan}, check=self.check, wait=self.wait)
 
 
 class Section(t.NamedTuple):
@@ -75,7 +76,8 @@ class Section(t.NamedTuple):
 
 
 def _port_filter(plan: Plan, order: Order) -> Result:
-    return port_filter.apply(plan["port_filter"], check=order.check, wait=order.wait)
+    with order.noting(plan, "port_filter"):
+        return port_filter.apply(plan["port_filter"], check=order.check, wait=order.wait)
 
 
 def _links(plan: Plan, order: Order) -> Result:
@@ -94,9 +96,10 @@ def _packet_filter(plan: Plan, order: Order) -> Result:
     if name not in routing.BACKENDS:
         raise InputError(f"backend: {name!r} is none of {', '.join(routing.BACKENDS)}")
     floating = plan.get("floating_addresses", {"addresses": []})
-    return routing.apply(
-        routing.BACKENDS[name], plan["packet_filter"], floating, check=order.check, diff=True, wait=order.wait
-    )
+    with order.noting(plan, "packet_filter", "floating_addresses", "backend"):
+        return routing.apply(
+            routing.BACKENDS[name], plan["packet_filter"], floating, check=order.check, diff=True, wait=order.wait
+        )
 
 
 #: In the order in which they are applied.
@@ -118,14 +121,16 @@ def apply(
     connection_address: str | None = None,
     boot: bool = False,
     backwards: bool = False,
+    note: bool = True,
 ) -> Outcome:
     """Make this host equal to the plan, whose key `backend` (absent: iptables) says what holds the rules.
 
     A section that fails is told of, and the others are applied all the same. InputError for a plan that is none.
-    With `backwards` the last section comes first, as is right for taking away.
+    With `backwards` the last section comes first, as is right for taking away. Without `note` the caller has a hold of
+    `applied`, and these rules are the ones that it tells of.
     """
-    _check(plan, "the plan")
-    order = Order(check, wait, connection_address, boot)
+    recorded.check(plan, "the plan")
+    order = Order(check, wait, connection_address, boot, note)
     outcome = Outcome({}, {})
     for section in reversed(SECTIONS) if backwards else SECTIONS:
         if section.key in plan:
@@ -134,41 +139,3 @@ def apply(
             except NovaError as error:
                 outcome.failures[section.key] = str(error)
     return outcome
-
-
-def recorded() -> Plan | None:
-    """The last plan that was applied on this host, or None. HostError where it cannot be read."""
-    text = files.read(PLAN_FILE)
-    if text is None:
-        return None
-    try:
-        plan = json.loads(text)
-    except ValueError as error:
-        raise HostError(f"{PLAN_FILE} is no JSON document ({error}); run the site playbook, which writes it") from error
-    _check(plan, PLAN_FILE)
-    return t.cast(Plan, plan)
-
-
-def record(plan: Plan) -> bool:
-    """Keep the plan as the last one applied, in one step; False where it is that already, and nothing is written."""
-    _check(plan, "the plan")
-    text = render(plan)
-    if files.read(PLAN_FILE) == text:
-        return False
-    files.write(PLAN_FILE, text, mode=0o600)
-    return True
-
-
-def render(plan: Plan) -> str:
-    """The plan as it is kept: the same text for the same plan."""
-    return json.dumps(plan, indent=1, sort_keys=True) + "\n"
-
-
-def _check(plan: object, what: str) -> None:
-    if not isinstance(plan, dict):
-        raise InputError(f"{what}: {type(plan).__name__} is not a host plan, which is a mapping of names to values")
-    if plan.get("version", VERSION) != VERSION:
-        raise InputError(
-            f"{what}: version {plan['version']!r} is not one that this code knows, which is {VERSION}; "
-            "update the collection, or run the site playbook again"
-        )

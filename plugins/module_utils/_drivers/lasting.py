@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What makes the applied plan outlast a reboot: the plan, the code that applied it, and the unit that runs that.
+"""What makes the applied plan outlast a reboot: the plan, the code that applied it, and the units that run that.
 
 Private to the collection; may change at any time.
 """
@@ -14,9 +14,9 @@ import sys
 import typing as t
 
 from .._core import lasting as core
-from .._core import naming
+from .._core import naming, units
 from .._core.errors import HostError, first_line
-from . import archive, files, host, lock, names, programs, restore
+from . import applied, archive, files, lock, names, program, programs, recorded, repair, restore
 
 LOCK_FILE = f"{naming.RUN_DIR}/host_plan.lock"
 LOCK_WAIT = 60.0
@@ -26,6 +26,8 @@ SYSTEMD = "/run/systemd/system"
 
 #: An interpreter that keeps its name from one release of the distribution to the next.
 _PYTHON = "/usr/bin/python3"
+#: What the program imports when it needs it: it is packed since it is loaded here.
+_LATE = (repair, restore)
 
 
 class Need(t.NamedTuple):
@@ -38,7 +40,7 @@ class Need(t.NamedTuple):
     before: str | None
 
 
-def keep(given: host.Plan, *, merge: bool = False, check: bool = False) -> dict[str, t.Any]:
+def keep(given: recorded.Plan, *, merge: bool = False, check: bool = False) -> dict[str, t.Any]:
     """Keep the plan for the next boot; with `merge` what is recorded stays where the plan says nothing.
 
     Returns `changed`, `actions` and `diff`; with `check` nothing is written. HostError with the old plan whole.
@@ -53,44 +55,51 @@ def keep(given: host.Plan, *, merge: bool = False, check: bool = False) -> dict[
             # The plan last: whatever is killed before leaves the old one and code that applies it.
             for need in needs:
                 files.write(need.path, t.cast("str | bytes", need.content), need.mode)
+            applied.forget()
             if enable:
-                systemctl("enable", naming.UNIT)
-                # It does nothing now, but restarts and reloads of others reach units that are active alone.
-                systemctl("start", naming.UNIT)
+                systemctl("enable", *enable)
+                # The one for the boot does nothing now, but restarts and reloads of others reach active units alone.
+                systemctl("start", *enable)
     return {
         "changed": bool(needs or enable),
-        "actions": [need.action for need in needs] + ([f"enable the unit {naming.UNIT}"] if enable else []),
+        "actions": [need.action for need in needs] + [f"enable the unit {name}" for name in enable],
         "diff": [_difference(need) for need in needs if isinstance(need.content, str)],
     }
 
 
-def _needs(given: host.Plan, merge: bool) -> tuple[list[Need], bool]:
-    """The files that differ, in the order of writing, and whether systemd has to be told."""
-    plan = {**(host.recorded() or {}), **given} if merge else given
+def _needs(given: recorded.Plan, merge: bool) -> tuple[list[Need], list[str]]:
+    """The files that differ, in the order of writing, and the units that systemd has to be told of."""
+    plan = {**(recorded.read() or {}), **given} if merge else given
     needs = []
-    program = archive.build(python(), restore.main)
-    if _bytes(core.PROGRAM) != program:
-        needs.append(Need(core.PROGRAM, program, 0o755, "put the program for the boot beside the plan", None))
-    enable = False
+    packed = archive.build(python(), program.main)
+    if _bytes(core.PROGRAM) != packed:
+        needs.append(Need(core.PROGRAM, packed, 0o755, "put the program for the boot beside the plan", None))
+    enable: list[str] = []
     if os.path.isdir(SYSTEMD):
-        path = f"{UNITS}/{naming.UNIT}"
-        text = core.render_unit(python())
-        have = files.read(path)
-        if have != text:
-            needs.append(Need(path, text, 0o644, f"install the unit {naming.UNIT}", have))
-        enable = have != text or not os.path.islink(wanted())
+        for name, text in units.render(python(), core.PROGRAM).items():
+            have = files.read(f"{UNITS}/{name}")
+            if have != text:
+                needs.append(Need(f"{UNITS}/{name}", text, 0o644, f"install the unit {name}", have))
+            if name in units.WANTED_BY and (have != text or not os.path.islink(wanted(name))):
+                enable.append(name)
     text, have = names.text_of(plan), files.read(names.FILE)
     if have != text:
         needs.append(Need(names.FILE, text, 0o600, "note which interfaces the plan names", have))
-    text, have = host.render(plan), files.read(host.PLAN_FILE)
+    text, have = recorded.render(plan), files.read(recorded.PLAN_FILE)
     if have != text:
-        needs.append(Need(host.PLAN_FILE, text, 0o600, "record the plan for the next boot", have))
+        needs.append(Need(recorded.PLAN_FILE, text, 0o600, "record the plan for the next boot", have))
     return needs, enable
 
 
-def wanted() -> str:
+def wanted(name: str) -> str:
     """The link by which systemd starts the unit at boot."""
-    return f"{UNITS}/{core.WANTED_BY}.wants/{naming.UNIT}"
+    return f"{UNITS}/{units.WANTED_BY[name]}.wants/{name}"
+
+
+def unit_paths() -> list[str]:
+    """Where our units are, and the links that start them; those of processes are not among them."""
+    names = (naming.RULES_SOCKET, naming.RULES_SERVICE, naming.UNIT)
+    return [*(wanted(name) for name in units.WANTED_BY), *(f"{UNITS}/{name}" for name in names)]
 
 
 def python() -> str:

@@ -17,7 +17,7 @@ import typing as t
 from .._core import lasting, naming, packet_filter, renamed
 from .._core.errors import HostError, NovaError
 from .._core.links.mark import is_ours
-from . import host, links, names, netlink, programs
+from . import applied, host, links, names, netlink, programs, recorded
 from . import packet_filter as rules
 
 #: Seconds for the cards to come, and for the host's own address.
@@ -56,20 +56,33 @@ class Restored(t.NamedTuple):
 
 def restore(wait: float = WAIT) -> Restored:
     """Apply the recorded plan; what can be done is done, whatever cannot."""
-    plan = host.recorded()
-    if plan is None:
-        return Restored([], [], [])
-    missing: list[str] = []
-    plan = _with_interfaces(plan, wait, missing)
-    plan = _with_own_address(plan, ADDRESS_WAIT, missing)
-    outcome = host.apply(plan, boot=True)
+    while True:
+        last = recorded.read()
+        if last is None:
+            return Restored([], [], [])
+        # Of a run that is under way, should it be no boot that calls for this.
+        rules = applied.rules()
+        missing: list[str] = []
+        plan = possible({**last, **rules}, missing, wait, ADDRESS_WAIT)
+        with applied.exclusive(host.WAIT):
+            if applied.rules() == rules:
+                return _restored(plan, missing)
+
+
+def possible(plan: host.Plan, missing: list[str], wait: float = 0, address_wait: float = 0) -> host.Plan:
+    """As much of the plan as can be had on this host after waiting so long; what cannot is added to `missing`."""
+    return _with_own_address(_with_interfaces(plan, wait, missing), address_wait, missing)
+
+
+def _restored(plan: host.Plan, missing: list[str]) -> Restored:
+    outcome = host.apply(plan, boot=True, note=False)
     failures = dict(outcome.failures)
     done, told = outcome.actions, outcome.warnings
     if "links" in failures and not any(is_ours(link) for link in netlink.read().links.values()):
         # Nothing of ours stands yet that a smaller plan would take away.
         del failures["links"]
         done += _in_parts(plan, missing)
-        again = host.apply({key: value for key, value in plan.items() if key != "links"}, boot=True)
+        again = host.apply({key: value for key, value in plan.items() if key != "links"}, boot=True, note=False)
         failures = dict(again.failures)
         done += again.actions
         told += again.warnings
@@ -81,7 +94,7 @@ def _with_interfaces(plan: host.Plan, wait: float, missing: list[str]) -> host.P
     """Wait for the interfaces that the plan needs; without those that do not come, what needs them is left out."""
     needed = renamed.named(plan)
     udevadm = programs.find("udevadm")
-    if needed and udevadm is not None:
+    if needed and wait and udevadm is not None:
         # A card that is about to be renamed must not be taken for another one.
         programs.run((udevadm, "settle", f"--timeout={wait:.0f}"), wait=wait + 5)
     deadline = time.monotonic() + wait

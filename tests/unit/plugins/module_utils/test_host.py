@@ -9,7 +9,7 @@ import signal
 
 import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import host
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import host, recorded
 
 OLD = {"version": 1, "host": "node1", "links": {"bridges": []}}
 NEW = {"version": 1, "host": "node1", "links": {"bridges": [], "sysctl": {"net.ipv4.ip_forward": "1"}}}
@@ -17,7 +17,7 @@ NEW = {"version": 1, "host": "node1", "links": {"bridges": [], "sysctl": {"net.i
 
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "PLAN_FILE", str(tmp_path / "plan.json"))
+    monkeypatch.setattr(recorded, "PLAN_FILE", str(tmp_path / "plan.json"))
     return tmp_path
 
 
@@ -33,43 +33,43 @@ def in_child(work) -> int:
 
 
 def test_a_plan_is_read_as_it_was_recorded(kept):
-    assert host.recorded() is None
-    assert host.record(OLD)
-    assert host.recorded() == OLD
+    assert recorded.read() is None
+    assert recorded.write(OLD)
+    assert recorded.read() == OLD
     assert (kept / "plan.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_same_plan_is_not_written_again(kept):
-    host.record(OLD)
+    recorded.write(OLD)
     before = os.stat(kept / "plan.json")
-    assert not host.record(dict(reversed(OLD.items())))
+    assert not recorded.write(dict(reversed(OLD.items())))
     assert os.stat(kept / "plan.json") == before
-    assert host.record(NEW)
+    assert recorded.write(NEW)
 
 
 def test_killed_while_recording_the_old_plan_stands_whole(kept, monkeypatch):
-    host.record(OLD)
+    recorded.write(OLD)
 
     def kill(*_paths):
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(os, "replace", kill)
-    assert in_child(lambda: host.record(NEW)) == signal.SIGKILL
-    assert host.recorded() == OLD
+    assert in_child(lambda: recorded.write(NEW)) == signal.SIGKILL
+    assert recorded.read() == OLD
 
 
 def test_on_a_full_disk_the_old_plan_stands_whole(kept):
-    host.record(OLD)
+    recorded.write(OLD)
 
     def fail():
         resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
         try:
-            host.record(NEW)
+            recorded.write(NEW)
         except HostError as error:
             os._exit(0 if "the file is as it was" in str(error) else 8)
 
     assert in_child(fail) == 0
-    assert host.recorded() == OLD
+    assert recorded.read() == OLD
     assert os.listdir(kept) == ["plan.json"]
 
 
@@ -77,7 +77,7 @@ def test_on_a_full_disk_the_old_plan_stands_whole(kept):
 def test_what_is_no_plan_is_said_in_one_line(kept, text):
     (kept / "plan.json").write_text(text)
     with pytest.raises((HostError, InputError), match="plan.json") as refused:
-        host.recorded()
+        recorded.read()
     assert "\n" not in str(refused.value)
 
 

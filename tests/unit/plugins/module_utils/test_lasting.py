@@ -6,7 +6,14 @@ import copy
 import json
 
 import pytest
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import lasting, links, preflight, renamed
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import (
+    lasting,
+    links,
+    naming,
+    preflight,
+    renamed,
+    units,
+)
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
 
 MAC, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -169,7 +176,8 @@ def test_a_vlan_interface_under_no_bridge_is_a_part_of_its_own():
 
 
 def test_the_unit_comes_after_what_empties_the_rules_and_before_what_starts_guests():
-    unit = dict(line.split("=", 1) for line in lasting.render_unit("/usr/bin/python3").splitlines() if "=" in line)
+    text = units.render("/usr/bin/python3", lasting.PROGRAM)[naming.UNIT]
+    unit = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     assert {"network.target", "nftables.service", "netfilter-persistent.service"} <= set(unit["After"].split())
     assert {"network-online.target", "libvirtd.service", "lxc.service"} <= set(unit["Before"].split())
     assert not set(unit["After"].split()) & set(unit["Before"].split())

@@ -1,0 +1,119 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The units of systemd that bring a host's networks back: at boot, and rules whenever somebody took them away.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import naming
+
+#: What may empty the packet filter when it starts, and so has to have done it before.
+_FIREWALLS = ("firewalld", "ufw", "nftables", "iptables", "ip6tables", "netfilter-persistent", "ipset", "shorewall")
+#: What starts guests, and so has to find their networks.
+_GUESTS = (
+    "libvirtd",
+    "virtqemud",
+    "virtlxcd",
+    "libvirt-guests",
+    "lxc",
+    "lxc-net",
+    "lxd",
+    "incus",
+    "docker",
+    "pve-guests",
+)
+
+#: The argument by which the program is asked for the rules alone.
+RULES = "rules"
+
+#: The units that are enabled, with the target that starts each.
+WANTED_BY = {naming.UNIT: "multi-user.target", naming.RULES_SOCKET: "sockets.target"}
+
+#: The kernel's group of those who want to know of each commit to nf_tables: 7, as the bit that the unit takes.
+_NFTABLES = 1 << 6
+
+_HEAD = "# Written by tenantnet.nova; changes by hand do not last."
+
+
+def render(python: str, program: str) -> dict[str, str]:
+    """Each unit's text by its name. All of them run the program."""
+    command = f"{python} -I {program}"
+    return {
+        naming.UNIT: _text(_boot(command)),
+        naming.RULES_SERVICE: _text(_rules(command)),
+        naming.RULES_SOCKET: _text(_socket()),
+    }
+
+
+def _boot(command: str) -> tuple[str, ...]:
+    """Once at boot, and again when what empties the packet filter has done so, for rules that no socket tells of."""
+    return (
+        "[Unit]",
+        "Description=Networks of the guests, as last applied",
+        # After the host's own network, from which rules take the host's address, and not after its being online: for
+        # that a host with a card that nobody plugged in waits minutes.
+        f"After=local-fs.target systemd-sysctl.service network.target {_services(_FIREWALLS)}",
+        f"Before=network-online.target {_services(_GUESTS)}",
+        f"PartOf={_services(_FIREWALLS)}",
+        f"ReloadPropagatedFrom={_services(_FIREWALLS)}",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        "RemainAfterExit=yes",
+        f"ExecStart={command}",
+        f"ExecReload={command}",
+        "TimeoutStartSec=300",
+        "",
+        "[Install]",
+        f"WantedBy={WANTED_BY[naming.UNIT]}",
+    )
+
+
+def _socket() -> tuple[str, ...]:
+    return (
+        "[Unit]",
+        "Description=Commits of anybody to the packet filter",
+        # It fails when more is told at once than it can hold. The service has it back, and looks at the rules.
+        f"OnFailure={naming.RULES_SERVICE}",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Socket]",
+        f"ListenNetlink=netfilter {_NFTABLES}",
+        # The service waits by itself; a socket over its limit would be closed for good.
+        "TriggerLimitIntervalSec=0",
+        "",
+        "[Install]",
+        f"WantedBy={WANTED_BY[naming.RULES_SOCKET]}",
+    )
+
+
+def _rules(command: str) -> tuple[str, ...]:
+    return (
+        "[Unit]",
+        "Description=Rules of the guests, where somebody took them away",
+        # At boot there is nothing to be missed before.
+        f"After={naming.UNIT}",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        f"Sockets={naming.RULES_SOCKET}",
+        f"ExecStart={command} {RULES}",
+        "TimeoutStartSec=300",
+        # It runs after each commit to the packet filter: what it does is worth a line, that it ran is not.
+        "LogLevelMax=notice",
+    )
+
+
+def _text(lines: t.Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in (_HEAD, *lines))
+
+
+def _services(names: t.Iterable[str]) -> str:
+    return " ".join(f"{name}.service" for name in names)
