@@ -82,7 +82,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import floating_addresses
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import applied, floating_addresses
 
 
 def main() -> None:
@@ -95,9 +95,11 @@ def main() -> None:
     )
 
     def work() -> dict[str, t.Any]:
-        return floating_addresses.apply(
-            module.params["plan"], check=module.check_mode, only_unbind=module.params["only_unbind"]
-        )
+        plan, only_unbind = module.params["plan"], module.params["only_unbind"]
+        # Half of a change is nothing that the host has to have.
+        kept = {} if only_unbind else {"floating_addresses": plan}
+        with applied.noting(kept, check=module.check_mode, wait=20):
+            return floating_addresses.apply(plan, check=module.check_mode, only_unbind=only_unbind)
 
     _front.run(module, work)
 

@@ -76,6 +76,9 @@ def everything(host: Host) -> dict[str, str]:
     """What a host is, kind by kind."""
     # The kernel looks for duplicates of a new address for a second or two, and adds its route then.
     wait_for(lambda: not host.run(["ip", "-6", "addr", "show", "tentative"]).stdout)
+    # Each change of rules has them looked at.
+    looks = ["/usr/bin/systemctl", "is-active", "tenantnet-rules.service"]
+    wait_for(lambda: host.run(looks, check=False).stdout != "activating\n", 30)
     return {kind: host.run(["sh", "-c", command], check=False).stdout for kind, command in EVERYTHING.items()}
 
 

@@ -14,6 +14,7 @@ import typing as t
 #: DHCP clients by the name of their process.
 CLIENTS = ("dhclient", "dhcpcd", "udhcpc", "udhcpc6", "dhcp6c", "pump")
 NETWORKD, NETWORK_MANAGER = "systemd-network", "NetworkManager"
+STATE = "GENERAL.STATE"
 #: Names of processes that matter, as the kernel keeps them: fifteen characters.
 PROCESSES = (*CLIENTS, "busybox", NETWORKD, NETWORK_MANAGER)
 
@@ -36,7 +37,7 @@ def keeper(
     """Who looks after the interface, in words, or None.
 
     `others` are all interfaces of the host; `networkd` and `manager` what systemd-networkd and NetworkManager have
-    written of this one, by key.
+    written of this one, by key, and under STATE what NetworkManager answers.
     """
     names = [process.name for process in processes]
     for process in processes:
@@ -49,15 +50,26 @@ def keeper(
     if NETWORKD in names and networkd.get("ADMIN_STATE", "unmanaged") not in ("unmanaged", "pending", "initialized"):
         place = f" ({networkd['NETWORK_FILE']})" if networkd.get("NETWORK_FILE") else ""
         return (
-            f"systemd-networkd gives them to it{place}; set Unmanaged=yes in the section [Link] of that file, or have "
-            "it give them to the bridge, and let it read its files anew"
+            f"systemd-networkd gives them to it{place}; have it give them to the bridge, by a file that comes before "
+            "00-tenantnet.network, such as 00-bridge.network: the bridge's name in [Match], KeepConfiguration=yes and "
+            "what the interface had in [Network]; set Unmanaged=yes in the section [Link] of the interface's own file; "
+            "then restart systemd-networkd, for to reload it takes the addresses away"
         )
-    if NETWORK_MANAGER in names and manager.get("managed", "").lower() in ("1", "true", "yes", "full"):
+    if NETWORK_MANAGER in names and _manages(manager):
         return (
-            "NetworkManager gives them to it; name it in unmanaged-devices of its configuration, or have it give them "
-            "to the bridge"
+            "NetworkManager gives them to it; name it in unmanaged-devices of its configuration, have "
+            "/etc/network/interfaces or the like give it its addresses when the host boots, and restart "
+            "NetworkManager, for to reload it takes the addresses away"
         )
     return None
+
+
+def _manages(manager: t.Mapping[str, str]) -> bool:
+    """What it wrote outlives its restart with another configuration; what it says itself, as far as it does, counts."""
+    if manager.get("managed", "").lower() not in ("1", "true", "yes", "full"):
+        return False
+    said = manager.get(STATE, "")
+    return "unmanaged" not in said and "externally" not in said
 
 
 def parse_keys(text: str) -> dict[str, str]:

@@ -45,7 +45,7 @@ def noting(sections: t.Mapping[str, t.Any], *, check: bool, wait: float) -> t.It
             files.write(NOTE_FILE, json.dumps({**_noted(), **sections}), 0o600)
 
 
-def exclusive(wait: float) -> t.ContextManager[None]:
+def exclusive(wait: float) -> t.ContextManager[object]:
     """Nobody applies rules meanwhile."""
     return lock.exclusive(LOCK_FILE, wait)
 

@@ -15,6 +15,7 @@ import typing as t
 
 from .._core import keepers as core
 from .._core.links import State
+from . import programs
 
 #: Where systemd-networkd and NetworkManager write what they know of a link, by its number.
 NETWORKD_LINKS = "/run/systemd/netif/links"
@@ -30,6 +31,8 @@ def read(state: State, names: t.Iterable[str]) -> dict[str, str]:
     found = {}
     for link in wanted:
         networkd, manager = (_keys(f"{folder}/{link.index}") for folder in (NETWORKD_LINKS, MANAGER_DEVICES))
+        if manager:
+            manager[core.STATE] = _asked(link.name)
         keeper = core.keeper(link.name, state.links, processes, networkd, manager)
         if keeper is not None:
             found[link.name] = keeper
@@ -48,6 +51,12 @@ def _processes() -> t.Iterator[core.Process]:
                 continue
             with open(f"/proc/{number}/cmdline", encoding="utf-8", errors="replace") as handle:
                 yield core.Process(int(number), name, tuple(handle.read().split("\0")))
+
+
+def _asked(name: str) -> str:
+    """NetworkManager's own word; empty where it gives none."""
+    program = programs.find("nmcli")
+    return programs.run([program, "-g", core.STATE, "device", "show", name], wait=5).output if program else ""
 
 
 def _keys(path: str) -> dict[str, str]:

@@ -21,9 +21,11 @@ from . import rule_events
 QUIET, QUIET_LIMIT = 0.3, 3.0
 #: Seconds to wait for a run that is applying rules, and for the lock of iptables.
 LOCK_WAIT, WAIT = 120, 10
-#: It takes one part in so many of the time, however much happens; and seconds at least, after rules were brought back.
-#: Somebody may be taking them away each time.
-SHARE, PAUSE = 5, 5.0
+#: What could not be had back is tried so often: it may be the network's own restart that has just begun.
+ATTEMPTS = 4
+#: It takes one part in so many of the time of a CPU. After rules were brought back it rests for
+#: so many seconds at least: somebody may be taking them away each time.
+SHARE, PAUSE, LONGEST = 5, 5.0, 60.0
 
 
 def main() -> int:
@@ -35,20 +37,29 @@ def main() -> int:
         if not seen.ours:
             return 0
         by = seen.programs
-    begun = time.monotonic()
-    try:
-        done, missing = repair()
-    except NovaError as error:
-        done, missing = [], [str(error)]
+    done, missing = _attempt()
+    for _again in range(ATTEMPTS - 1):
+        if not missing:
+            break
+        time.sleep(PAUSE)
+        more, missing = _attempt()
+        done += more
     if done:
         whose = f" (changed by {', '.join(by)})" if by else ""
         _say(5, f"Rules of the guests were not as applied{whose} and are back: {'; '.join(done)}")
     if missing:
         _say(3, f"Rules of the guests are not as applied, and are not to be had back: {'; '.join(missing)}")
-    took = time.monotonic() - begun
     if descriptor is not None:
-        time.sleep(max(took * (SHARE - 1), PAUSE if done or missing else 0))
+        rest = min(sum(os.times()[:4]) * (SHARE - 1), LONGEST)
+        time.sleep(max(rest, PAUSE if done or missing else 0))
     return 1 if missing else 0
+
+
+def _attempt() -> tuple[list[str], list[str]]:
+    try:
+        return repair()
+    except NovaError as error:
+        return [], [str(error)]
 
 
 def repair() -> tuple[list[str], list[str]]:
@@ -58,7 +69,7 @@ def repair() -> tuple[list[str], list[str]]:
 
     with applied.exclusive(LOCK_WAIT):
         missing: list[str] = []
-        plan = restore.possible(applied.rules(), missing)
+        plan = restore.with_interfaces(applied.rules(), 0, missing)
         outcome = host.apply(plan, wait=WAIT, note=False)
     return outcome.actions, missing + [f"{section}: {text}" for section, text in outcome.failures.items()]
 

@@ -63,15 +63,11 @@ def restore(wait: float = WAIT) -> Restored:
         # Of a run that is under way, should it be no boot that calls for this.
         rules = applied.rules()
         missing: list[str] = []
-        plan = possible({**last, **rules}, missing, wait, ADDRESS_WAIT)
+        plan = with_interfaces({**last, **rules}, wait, missing)
+        plan = _with_own_address(plan, ADDRESS_WAIT, missing)
         with applied.exclusive(host.WAIT):
             if applied.rules() == rules:
                 return _restored(plan, missing)
-
-
-def possible(plan: host.Plan, missing: list[str], wait: float = 0, address_wait: float = 0) -> host.Plan:
-    """As much of the plan as can be had on this host after waiting so long; what cannot is added to `missing`."""
-    return _with_own_address(_with_interfaces(plan, wait, missing), address_wait, missing)
 
 
 def _restored(plan: host.Plan, missing: list[str]) -> Restored:
@@ -90,7 +86,7 @@ def _restored(plan: host.Plan, missing: list[str]) -> Restored:
     return Restored(done, missing, told)
 
 
-def _with_interfaces(plan: host.Plan, wait: float, missing: list[str]) -> host.Plan:
+def with_interfaces(plan: host.Plan, wait: float, missing: list[str]) -> host.Plan:
     """Wait for the interfaces that the plan needs; without those that do not come, what needs them is left out."""
     needed = renamed.named(plan)
     udevadm = programs.find("udevadm")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.tenantnet.nova.plugins.module_utils._core.keepers import Process, keeper, parse_keys
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.keepers import STATE, Process, keeper, parse_keys
 
 OTHERS = ("lo", "eth0", "eth1")
 
@@ -74,3 +74,9 @@ def test_the_managers() -> None:
     assert looked_after(networkd=NETWORKD, manager=MANAGER) is None
     assert looked_after(networkd, networkd=NETWORKD.replace("configured", "unmanaged")) is None
     assert looked_after(manager, manager=MANAGER.replace("true", "false")) is None
+
+
+@pytest.mark.parametrize("said, keeps", [("100 (connected)", True), ("10 (unmanaged)", False), ("", True)])
+def test_what_networkmanager_says_counts_more_than_what_it_wrote_before_its_restart(said: str, keeps: bool) -> None:
+    keys = {**parse_keys(MANAGER), STATE: said}
+    assert (keeper("eth0", OTHERS, [process("NetworkManager", "nm")], {}, keys) is not None) is keeps
