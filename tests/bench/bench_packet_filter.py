@@ -1,23 +1,18 @@
-"""Floating IPs by each back end: put there, one more, looked at again; and what a new connection costs.
+"""Floating IPs, and guests in security groups, by each back end: put there, one more, looked at again.
 
-The floor of writing is one `iptables-restore --noflush`, or one `nft -f`, of the very same text, that of looking one
-save of both families, or one `nft -j list ruleset`. "Beyond imports" and "as a module" as in bench_links. A new
-connection is a UDP packet from a source port of its own, sent from outside to a guest through the host's rules: the
-kernel does all the work before `sendto` returns.
+The floor of writing is one restore of each kind (sets of addresses, rules of a family), or one `nft -f`, of the very
+same text, that of looking one save of both families, or one `nft -j list ruleset`. "Beyond imports" and "as a module"
+as in bench_links. What the rules cost packets is for bench_new_flows.py.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import os
 import pathlib
-import signal
-import socket
+import shlex
 import subprocess
 import sys
 import tempfile
-import time
 
 import harness
 
@@ -27,7 +22,8 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._core import iptabl
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import nftables, packet_filter
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter as driver
 
-FLOWS = 4000
+#: Guests of this host, the security groups that these are in, and the rules of each group.
+INSTANCES, GROUPS, RULES = 500, 20, 20
 
 
 def addresses(number: int) -> tuple[str, str]:
@@ -57,6 +53,44 @@ def plan(count: int) -> dict:
     }
 
 
+def guests_plan(remote: int = 0) -> dict:
+    """Guests in security groups; so many further members of the first group are on other hosts."""
+    members: dict[int, list[str]] = {number: [] for number in range(GROUPS)}
+    for number in range(INSTANCES):
+        members[number % GROUPS].append(addresses(number + 2)[1])
+    members[0] += [addresses(INSTANCES + 2 + number)[1] for number in range(remote)]
+    return {
+        **plan(0),
+        "instances": [
+            {
+                "address": address,
+                "cidr": "10.0.0.0/16",
+                "dhcp_server": "10.0.0.1",
+                "security_groups": [f"acme/{number}"],
+            }
+            for number, of_it in members.items()
+            for address in of_it[: INSTANCES // GROUPS]
+        ],
+        "security_groups": [
+            {"name": f"acme/{number}", "members": of_it, "rules": rules(number)} for number, of_it in members.items()
+        ],
+    }
+
+
+def rules(number: int) -> list[dict]:
+    """Of one group: whoever is in it, pings, and single ports for some ranges."""
+    nothing = {"direction": "ingress", "protocol": None, "ports": None, "icmp_type": None, "icmp_code": None}
+    nothing |= {"cidr": None, "group": None}
+    return [
+        {**nothing, "group": f"acme/{number}"},
+        {**nothing, "protocol": "icmp", "icmp_type": 8, "icmp_code": 0, "cidr": "0.0.0.0/0"},
+        *(
+            {**nothing, "protocol": ("tcp", "udp")[port % 2], "ports": str(8000 + port), "cidr": f"198.18.{port}.0/24"}
+            for port in range(RULES - 2)
+        ),
+    ]
+
+
 def apply(section: dict, backend: str) -> None:
     if not driver.apply(section, backend=backend)["changed"]:
         raise AssertionError("there was nothing to do")
@@ -67,13 +101,11 @@ def look_again(section: dict, backend: str) -> None:
         raise AssertionError("the second run has something to do")
 
 
-def transaction(folder: str, before: int, after: int) -> list[str]:
-    """One transaction of nft that leads from so many floating IPs to so many."""
+def transaction(folder: str, name: str, before: dict, after: dict) -> list[str]:
+    """One transaction of nft that leads from one plan to another."""
     changes = []
     for family in ("ipv4", "ipv6"):
-        old, new = (
-            nftables.render(packet_filter.intent(packet_filter.parse(plan(count))), family) for count in (before, after)
-        )
+        old, new = (nftables.render(packet_filter.intent(packet_filter.parse(one)), family) for one in (before, after))
         held = nftables.HeldTable(
             {name: nftables.HeldSet((), made.word, dict(made.elements)) for name, made in old.sets.items()},
             {name: nftables.HeldChain(()) for name in old.chains},
@@ -82,31 +114,45 @@ def transaction(folder: str, before: int, after: int) -> list[str]:
             {name: nftables.HeldSet((), made.word) for name, made in new.sets.items()},
             {name: nftables.HeldChain(()) for name in new.chains},
         )
-        changes.append(nftables.compare(family, held if before else None, reference, new))
-    path = pathlib.Path(folder, f"nft-{before}-{after}")
+        changes.append(nftables.compare(family, held if old else None, reference, new))
+    path = pathlib.Path(folder, f"nft {name}")
     path.write_text(nftables.compose([change for change in changes if change]))
     return ["nft", "-f", str(path)]
 
 
-def commands(folder: str, before: int, after: int) -> list[str]:
-    """One restore of what leads from so many floating IPs to so many."""
+def commands(folder: str, name: str, before: dict, after: dict) -> list[str]:
+    """A restore of each kind that leads from one plan to another."""
+    old, new = (packet_filter.intent(packet_filter.parse(one)) for one in (before, after))
+    have = {family: held(core.render(old, family)) for family in core.FAMILIES}
+    sets = {**core.member_sets(old.security, 4), **core.member_sets(old.security_v6, 6)}
+    changes, members = core.compare_all(new, have, sets)
+    parts = {
+        "ipset restore -file": members.before_rules(),
+        "iptables-restore --noflush": core.compose(changes["ipv4"]),
+        "ip6tables-restore --noflush": core.compose(changes["ipv6"]),
+    }
+    lines = []
+    for number, (command, text) in enumerate(parts.items()):
+        if text:
+            path = pathlib.Path(folder, f"{number} {name}")
+            path.write_text(text)
+            lines.append([*command.split(), str(path)])
+    return lines[0] if len(lines) == 1 else ["sh", "-ec", "\n".join(map(shlex.join, lines))]
 
-    def tables(count: int) -> dict[str, core.Wanted]:
-        return core.render(packet_filter.intent(packet_filter.parse(plan(count))), "ipv4")
 
-    have = {name: core.Table(dict(wanted.chains)) for name, wanted in tables(before).items()}
-    for name, wanted in tables(before).items():
+def held(tables: dict[str, core.Wanted]) -> dict[str, core.Table]:
+    """As they are read once they are there."""
+    found = {name: core.Table(dict(wanted.chains)) for name, wanted in tables.items()}
+    for name, wanted in tables.items():
         for hook, chains in wanted.hooks.items():
-            have[name].chains[hook] = [f"-j {chain}" for chain in chains]
-            have[name].builtin.add(hook)
-    path = pathlib.Path(folder, f"{before}-{after}")
-    path.write_text(core.compose(core.compare(have, tables(after))))
-    return ["iptables-restore", "--noflush", str(path)]
+            found[name].chains[hook] = [f"-j {chain}" for chain in chains]
+            found[name].builtin.add(hook)
+    return found
 
 
-def process(call: str, count: int, backend: str) -> list[str]:
+def process(call: str, section: str, backend: str) -> list[str]:
     here = str(pathlib.Path(__file__).resolve().parent)
-    work = f"b.{call}(b.plan({count}), {backend!r})"
+    work = f"b.{call}(b.{section}, {backend!r})"
     code = f"import sys; sys.path.insert(0, {here!r}); import bench_packet_filter as b; {work}"
     return [sys.executable, "-c", code]
 
@@ -124,149 +170,73 @@ FLOORS = {"iptables": (commands, save), "nftables": (transaction, listing)}
 
 
 def writing(folder: str, backend: str) -> list[harness.Case]:
-    cases = []
+    """A plan is put there, looked at again, and what is one larger is put there over it."""
+    floating = [
+        case
+        for count, runs in ((100, 5), (1000, 5), (10_000, 3))
+        for case in cases(
+            folder,
+            backend,
+            (f"{count} floating IPs", f"plan({count})", plan(count)),
+            ("floating IP", plan(count + 1)),
+            runs,
+            (1.5, 3) if count == 10_000 else (None, None),
+        )
+    ]
+    what = f"{INSTANCES} instances, {RULES} rules each"
+    grouped = (what, "guests_plan()", guests_plan())
+    return [*floating, *cases(folder, backend, grouped, ("member of a group", guests_plan(1)), 3)]
+
+
+def cases(
+    folder: str,
+    backend: str,
+    whole: tuple[str, str, dict],
+    more: tuple[str, dict],
+    runs: int,
+    aims: tuple[float | None, float | None] = (None, None),
+) -> list[harness.Case]:
+    """`whole`: what it is, the call that makes it, and the plan; `more`: what is added, and the plan with that."""
     write, look = FLOORS[backend]
-    for count, runs in ((100, 5), (1000, 5), (10_000, 3)):
-        none, section, more = (
-            functools.partial(driver.apply, plan(number), backend=backend) for number in (0, count, count + 1)
-        )
-        again = functools.partial(look_again, plan(count), backend)
-        cases += [
-            harness.Case(
-                f"{count} floating IPs, {backend}",
-                write(folder, 0, count),
-                [
-                    harness.Ours(
-                        "beyond imports",
-                        functools.partial(apply, plan(count), backend),
-                        1.5 if count == 10_000 else None,
-                    ),
-                    harness.Ours("as a module", process("apply", count, backend)),
-                ],
-                none,
-                runs,
-            ),
-            harness.Case(
-                f"one more than {count}, {backend}",
-                write(folder, count, count + 1),
-                [harness.Ours("beyond imports", more, 3 if count == 10_000 else None)],
-                section,
-                runs,
-            ),
-            harness.Case(
-                f"{count} again, {backend}",
-                look,
-                [
-                    harness.Ours("beyond imports", again),
-                    harness.Ours("as a module", process("look_again", count, backend)),
-                ],
-                section,
-                7,
-                shared=True,
-            ),
-        ]
-    return cases
-
-
-# -- new connections
-
-
-_holders: list[int] = []
-
-
-def namespace() -> int:
-    """A process that holds a network namespace of its own; it ends with the one that made it."""
-    home = os.getpid()
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(1, signal.SIGKILL)
-        libc.unshare(harness.CLONE_NEWNET)
-        os.write(writer, b"x")
-        while os.getppid() == home:
-            time.sleep(0.2)
-        os._exit(0)
-    os.read(reader, 1)
-    return pid
-
-
-def batch(text: str, pid: int | None = None) -> None:
-    inside = ["nsenter", "--net", "-t", str(pid)] if pid else []
-    subprocess.run([*inside, "ip", "-batch", "-"], input=text, text=True, check=True)
-
-
-def router(count: int, backend: str) -> None:
-    """This namespace as a routing node, between somebody outside and guests that have all addresses."""
-    outside, guests = namespace(), namespace()
-    _holders[:] = [outside, guests]
-    subprocess.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True)
-    batch(
-        "link set lo up\nlink add br100 type bridge forward_delay 0\naddr add 10.0.0.1/16 dev br100\n"
-        f"link set br100 up\nlink add tap0 type veth peer name eth0 netns {guests}\nlink set tap0 up master br100\n"
-        f"link add eth2 type veth peer name eth0 netns {outside}\nlink set eth2 up\naddr add 192.0.2.1/24 dev eth2\n"
-    )
-    batch(
-        "link set lo up\nlink set eth0 up\naddr add 10.255.0.1/32 dev eth0\nroute add 10.0.0.1/32 dev eth0\n"
-        "route add local 10.0.0.0/16 dev lo table main\nroute add default via 10.0.0.1\n",
-        guests,
-    )
-    batch("link set eth0 up\naddr add 192.0.2.9/24 dev eth0\nroute add default via 192.0.2.1\n", outside)
-    driver.apply(plan(count), backend=backend)
-    for address in addresses(2) + addresses(count + 1):  # neighbours are to be known before
-        subprocess.run(
-            ["nsenter", "--net", "-t", str(outside), "ping", "-q", "-c", "1", "-W", "1", address],
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-
-
-def connect(address: str) -> None:
-    """As many new flows as it takes to tell what one costs, from outside to one address."""
-    outside, guests = _holders
-    enter(guests)
-    # Somebody has to listen, or packets are answered by complaints.
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
-        listener.bind(("0.0.0.0", 4000))
-        enter(outside)
-        for port in range(20_000, 20_000 + FLOWS):
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flow:
-                flow.bind(("", port))
-                flow.sendto(b"x", (address, 4000))
-        listener.settimeout(1)
-        listener.recv(10)
-
-
-def enter(pid: int) -> None:
-    with open(f"/proc/{pid}/ns/net", encoding="ascii") as handle:
-        if ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), harness.CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "cannot enter the network namespace")
-
-
-def connecting(backend: str) -> list[harness.Case]:
-    cases = []
-    for count in (100, 1000, 10_000):
-        first, last = addresses(2), addresses(count + 1)
-        cases.append(
-            harness.Case(
-                f"{FLOWS} new flows, {count} floating IPs, {backend}",
-                functools.partial(connect, first[0]),
-                [
-                    harness.Ours("to the last, not the first", functools.partial(connect, last[0]), 1.3),
-                    harness.Ours("without translation", functools.partial(connect, last[1])),
-                ],
-                functools.partial(router, count, backend),
-                runs=5,
-            )
-        )
-    return cases
+    what, call, section = whole
+    one, larger = more
+    none, before = (functools.partial(driver.apply, each, backend=backend) for each in (plan(0), section))
+    return [
+        harness.Case(
+            f"{what}, {backend}",
+            write(folder, f"{what}", plan(0), section),
+            [
+                harness.Ours("beyond imports", functools.partial(apply, section, backend), aims[0]),
+                harness.Ours("as a module", process("apply", call, backend)),
+            ],
+            none,
+            runs,
+        ),
+        harness.Case(
+            f"{what}, {backend}, a {one} more",
+            write(folder, f"{what} and a {one}", section, larger),
+            [harness.Ours("", functools.partial(apply, larger, backend), aims[1])],
+            before,
+            runs,
+        ),
+        harness.Case(
+            f"{what}, {backend}, again",
+            look,
+            [
+                harness.Ours("beyond imports", functools.partial(look_again, section, backend)),
+                harness.Ours("as a module", process("look_again", call, backend)),
+            ],
+            before,
+            7,
+            shared=True,
+        ),
+    ]
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         driver.LOCK_FILE = str(pathlib.Path(folder, "lock"))
-        cases = [case for backend in FLOORS for case in (*writing(folder, backend), *connecting(backend))]
-        harness.run(cases)
+        harness.run(case for backend in FLOORS for case in writing(folder, backend))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+import socket
 import typing as t
 import uuid
 
@@ -75,10 +76,7 @@ class Range(t.NamedTuple):
 
 def number(value: str) -> int:
     """The integer of an address that is known to be one."""
-    if ":" in value:
-        return int(ipaddress.IPv6Address(value))
-    a, b, c, d = value.split(".")
-    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
+    return int.from_bytes(socket.inet_pton(socket.AF_INET6 if ":" in value else socket.AF_INET, value), "big")
 
 
 def version(value: str) -> int:

@@ -9,10 +9,10 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
+import subprocess
 import typing as t
 
 from .._core.errors import HostError
@@ -62,57 +62,44 @@ def need(name: str, package: str) -> str:
 
 def run(arguments: t.Sequence[str], text: str = "", wait: float = WAIT, *, inherits: t.Sequence[int] = ()) -> Done:
     """Run a program to its end."""
-    return asyncio.run(_run(Call(arguments, text, inherits), wait))
+    with _input(text) as stdin:
+        try:
+            done = subprocess.run(
+                arguments,
+                stdin=stdin,
+                capture_output=True,
+                env={**os.environ, "LC_ALL": "C", "PATH": os.pathsep.join((os.environ.get("PATH", ""), *_SYSTEM))},
+                # Out of the connection's session: neither its end nor a signal to its group reaches the program.
+                start_new_session=True,
+                pass_fds=inherits,
+                timeout=wait,
+                check=False,
+            )
+        except OSError as error:
+            return Done(-1, "", f"cannot run {arguments[0]}: {error.strerror}")
+        except subprocess.TimeoutExpired:
+            return Done(-1, "", f"it had not come back after {wait:.0f} seconds")
+    return Done(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
 
 
 def run_all(calls: t.Mapping[str, Call], wait: float = WAIT) -> dict[str, Done]:
     """Run several programs, some at once; each answer under its call's name."""
-    return asyncio.run(_run_all(calls, wait)) if calls else {}
+    if not calls:
+        return {}
+    from concurrent.futures import ThreadPoolExecutor  # not at the top: few runs need it, and it is dear
 
+    def one(call: Call) -> Done:
+        return run(call.arguments, call.text, wait, inherits=call.inherits)
 
-async def _run_all(calls: t.Mapping[str, Call], wait: float) -> dict[str, Done]:
-    places = asyncio.Semaphore(min(AT_ONCE, 2 * (os.cpu_count() or 1)))
-
-    async def one(call: Call) -> Done:
-        async with places:
-            return await _run(call, wait)
-
-    return dict(zip(calls, await asyncio.gather(*(one(call) for call in calls.values()))))
-
-
-async def _run(call: Call, wait: float) -> Done:
-    with _input(call.text) as stdin:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *call.arguments,
-                stdin=stdin,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, "LC_ALL": "C", "PATH": os.pathsep.join((os.environ.get("PATH", ""), *_SYSTEM))},
-                # Out of the connection's session: neither its end nor a signal to its group reaches the program.
-                start_new_session=True,
-                pass_fds=call.inherits,
-            )
-        except OSError as error:
-            return Done(-1, "", f"cannot run {call.arguments[0]}: {error.strerror}")
-    try:
-        output, errors = await asyncio.wait_for(process.communicate(), wait)
-    except asyncio.TimeoutError:
-        process.kill()
-        await process.wait()
-        return Done(-1, "", f"it had not come back after {wait:.0f} seconds")
-    return Done(
-        process.returncode if process.returncode is not None else -1,
-        output.decode("utf-8", "replace"),
-        errors.decode("utf-8", "replace"),
-    )
+    with ThreadPoolExecutor(min(AT_ONCE, 2 * (os.cpu_count() or 1))) as threads:
+        return dict(zip(calls, threads.map(one, calls.values())))
 
 
 @contextlib.contextmanager
 def _input(text: str) -> t.Iterator[int]:
     """Where a program reads the text from: the whole of it is there, even if this process is killed at once."""
     if not text:
-        yield asyncio.subprocess.DEVNULL
+        yield subprocess.DEVNULL
         return
     with open(os.memfd_create("input"), "w+b") as file:
         file.write(text.encode("utf-8", "surrogateescape"))
