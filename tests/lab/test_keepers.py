@@ -91,13 +91,17 @@ def lab(lab_factory) -> Lab:
     return made
 
 
-def links(lab: Lab, host: str) -> t.Any:
+def plan(host: str) -> dict[str, t.Any]:
     number = sorted(STATIC).index(host) + 1
     bridges = [
         {"name": bridge, "interfaces": [name], "addresses": [address.format(number)]}
         for name, (bridge, address) in BRIDGES.items()
     ]
-    arguments = json.dumps({"plan": {"bridges": bridges, "move_addresses": list(BRIDGES)}, "guard_timeout": 120})
+    return {"bridges": bridges, "move_addresses": list(BRIDGES)}
+
+
+def links(lab: Lab, host: str) -> t.Any:
+    arguments = json.dumps({"plan": plan(host), "guard_timeout": 120})
     return lab.ansible(host, "-m", "tenantnet.nova.links", "-a", arguments, check=False)
 
 
@@ -147,3 +151,21 @@ def test_an_interface_with_a_keeper_is_refused_until_that_lets_it_go(lab: Lab, k
         assert host.ping("203.0.113.1")
     again = links(lab, keeper.name)
     assert again.returncode == 0 and "changed: false" in again.stdout
+
+
+def test_networkd_gives_the_bridge_its_addresses_after_a_boot(lab: Lab) -> None:
+    """Of a host that the test before has left so; the lab itself gives the cards addresses of their own, too."""
+    keeper = networkd()
+    host = lab.host(keeper.name)
+    own = {name: set(addresses(host, bridge)) for name, (bridge, _address) in BRIDGES.items()}
+    arguments = json.dumps({"plan": {"links": plan(keeper.name)}})
+    lab.ansible(keeper.name, "-m", "tenantnet.nova.host_plan", "-a", arguments)
+    host.kill()
+    host.boot()
+    assert addresses(host, BY_DHCP) == []
+    shell(host, f"{UDEV}; {keeper.start}")
+    for name, (bridge, _address) in BRIDGES.items():
+        assert wait_for(lambda: own[name] <= set(addresses(host, bridge)), 30), bridge  # noqa: B023
+    assert host.ping("203.0.113.1")
+    assert "172.17.0.0/16 via 172.16.5.1 dev br101" in shell(host, "ip route")
+    assert "changed: false" in links(lab, keeper.name).stdout

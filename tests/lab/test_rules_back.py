@@ -222,3 +222,18 @@ def test_rules_of_a_run_that_was_killed_come_back_as_that_run_has_them(served: S
     served.invocation()
     assert f"-d {THIRD}/32" in served.rules()
     assert served.site.run().changed == 0
+
+
+def test_rules_of_the_other_back_end_come_back_as_well(served: Served) -> None:
+    """And none of the one that had them before."""
+    served.site.change(nova_packet_filter="nftables")
+    served.site.run()
+    served.invocation()
+    tables = "nft -s list table ip nova-network; nft -s list table bridge nova-network"
+    before = shell(served.host, tables, check=True)
+    shell(served.host, FLUSH, check=True)
+    assert wait_for(lambda: shell(served.host, tables) == before, SOON)
+    served.invocation()
+    assert shell(served.host, tables) == before
+    assert "nova-" not in shell(served.host, "iptables-save")
+    assert served.lacks() == []

@@ -12,6 +12,9 @@ from __future__ import annotations
 import struct
 import typing as t
 
+#: The kernel's group of those who want to know of each commit, 7, as its bit.
+GROUP = 1 << 6
+
 #: Our tables, chains and sets have it in their names, and so has a jump to them. What only names others is none of our
 #: affair, and most of what a busy host tells.
 _OURS = b"nova-"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import naming
+from . import naming, rule_events
 
 #: What may empty the packet filter when it starts, and so has to have done it before.
 _FIREWALLS = ("firewalld", "ufw", "nftables", "iptables", "ip6tables", "netfilter-persistent", "ipset", "shorewall")
@@ -35,20 +35,17 @@ RULES = "rules"
 #: The units that are enabled, with the target that starts each.
 WANTED_BY = {naming.UNIT: "multi-user.target", naming.RULES_SOCKET: "sockets.target"}
 
-#: The kernel's group of those who want to know of each commit to nf_tables: 7, as the bit that the unit takes.
-_NFTABLES = 1 << 6
-
 _HEAD = "# Written by tenantnet.nova; changes by hand do not last."
 
 
-def render(python: str, program: str) -> dict[str, str]:
-    """Each unit's text by its name. All of them run the program."""
+def render(python: str, program: str, told: bool) -> dict[str, str]:
+    """Each unit's text by its name, those for rules where the kernel tells of commits. All of them run the program."""
     command = f"{python} -I {program}"
-    return {
-        naming.UNIT: _text(_boot(command)),
-        naming.RULES_SERVICE: _text(_rules(command)),
-        naming.RULES_SOCKET: _text(_socket()),
-    }
+    units = {naming.UNIT: _text(_boot(command))}
+    if told:
+        units[naming.RULES_SERVICE] = _text(_rules(command))
+        units[naming.RULES_SOCKET] = _text(_socket())
+    return units
 
 
 def _boot(command: str) -> tuple[str, ...]:
@@ -84,7 +81,7 @@ def _socket() -> tuple[str, ...]:
         "StartLimitIntervalSec=0",
         "",
         "[Socket]",
-        f"ListenNetlink=netfilter {_NFTABLES}",
+        f"ListenNetlink=netfilter {rule_events.GROUP}",
         # The service waits by itself; a socket over its limit would be closed for good.
         "TriggerLimitIntervalSec=0",
         "",

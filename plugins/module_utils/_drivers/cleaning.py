@@ -58,7 +58,7 @@ def clean(*, force: bool = False, check: bool = False) -> dict[str, t.Any]:
         with lock.exclusive(lasting.LOCK_FILE, lasting.LOCK_WAIT):
             if ours:
                 # First, or a power loss in between would bring everything back.
-                _remove_units()
+                _remove_units(ours)
             done = host.apply(plan, backwards=True)
             if done.failures:
                 raise HostError(f"the host is clean in part: {_said(done.failures)}. Mend that and run again")
@@ -121,9 +121,10 @@ def _units() -> list[str]:
     return [name for name in (naming.UNIT, naming.RULES_SERVICE, naming.RULES_SOCKET) if name in there]
 
 
-def _remove_units() -> None:
+def _remove_units(ours: list[str]) -> None:
     if os.path.isdir(lasting.SYSTEMD):
-        lasting.systemctl("disable", *units.WANTED_BY)
+        if enabled := [name for name in ours if name in units.WANTED_BY]:
+            lasting.systemctl("disable", *enabled)
         # What brings rules back must not meet their removal.
         lasting.systemctl("stop", naming.RULES_SOCKET, naming.RULES_SERVICE, check=False)
     for path in lasting.unit_paths():

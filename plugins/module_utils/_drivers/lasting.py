@@ -16,7 +16,7 @@ import typing as t
 from .._core import lasting as core
 from .._core import naming, units
 from .._core.errors import HostError, first_line
-from . import applied, archive, files, lock, names, program, programs, recorded, repair, restore
+from . import applied, archive, files, lock, names, program, programs, recorded, repair, restore, rule_events
 
 LOCK_FILE = f"{naming.RUN_DIR}/host_plan.lock"
 LOCK_WAIT = 60.0
@@ -76,7 +76,7 @@ def _needs(given: recorded.Plan, merge: bool) -> tuple[list[Need], list[str]]:
         needs.append(Need(core.PROGRAM, packed, 0o755, "put the program for the boot beside the plan", None))
     enable: list[str] = []
     if os.path.isdir(SYSTEMD):
-        for name, text in units.render(python(), core.PROGRAM).items():
+        for name, text in units.render(python(), core.PROGRAM, rule_events.are_told()).items():
             have = files.read(f"{UNITS}/{name}")
             if have != text:
                 needs.append(Need(f"{UNITS}/{name}", text, 0o644, f"install the unit {name}", have))

@@ -18,6 +18,7 @@ import typing as t
 
 from .._core import rule_events as core
 
+_NETLINK_NETFILTER = 12
 _SOL_NETLINK, _NO_ENOBUFS = 270, 5
 _SO_MEMINFO, _MEMINFO = 55, struct.Struct("=9I")
 _DATAGRAM = 1 << 16
@@ -66,6 +67,16 @@ class Events:
         except (OSError, struct.error):
             return 0, True
         return dropped, used > size // 2
+
+
+def are_told() -> bool:
+    """Whether this kernel tells of commits at all."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as trial:
+            trial.bind((0, core.GROUP))
+    except OSError:
+        return False
+    return True
 
 
 def given(environment: t.Mapping[str, str]) -> int | None:
