@@ -110,6 +110,19 @@ FORWARDS = [
 ]
 
 
+def ask(who: t.Any, *questions: str) -> list[str]:
+    """What a guest or a host hears, as ASK has it."""
+    return who.run(["python3", "-c", ASK, *questions]).stdout.splitlines()
+
+
+def see_bridged_packets(site: Site) -> None:
+    """Have the packet filter see packets between ports of one bridge, where there are guests."""
+    for host in ("net1", "compute1", "compute2"):
+        value = int(host != "net1")
+        words = [f"net.bridge.bridge-nf-call-{name}={value}" for name in ("iptables", "ip6tables")]
+        site.lab.host(host).run(["sysctl", "-qw", *words])
+
+
 class Deployment:
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -140,7 +153,7 @@ class Deployment:
         return self.guests.get(name) or self.site.lab.host(name)
 
     def ask(self, name: str, *questions: str) -> list[str]:
-        return self.at(name).run(["python3", "-c", ASK, *questions]).stdout.splitlines()
+        return ask(self.at(name), *questions)
 
     def heard(self, name: str, *questions: str) -> list[bool]:
         return ["sees" in answer for answer in self.ask(name, *questions)]
@@ -166,11 +179,7 @@ def deployment(lab_factory, tmp_path_factory) -> Deployment:
         nova_metadata_port=8775,
     )
     site.run()
-    for host in ("net1", "compute1", "compute2"):
-        # What has iptables see packets between ports of one bridge, where there are guests.
-        value = int(host != "net1")
-        words = [f"net.bridge.bridge-nf-call-{name}={value}" for name in ("iptables", "ip6tables")]
-        site.lab.host(host).run(["sysctl", "-qw", *words])
+    see_bridged_packets(site)
     return Deployment(site)
 
 
