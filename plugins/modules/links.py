@@ -32,7 +32,8 @@ options:
       - C(bridges) is a list. Each item has C(name), and may have C(interfaces) (to be enslaved and set up; VLAN
         interfaces of the plan among them), C(addresses) (IPv4 and IPv6 with prefix length; the first IPv4 address
         becomes the bridge's first), C(mtu) (null leaves it to
-        the kernel), C(mac) (null takes that of the first interface), C(stp), and C(forward_delay) in seconds.
+        the kernel), C(mac) (null takes that of the first interface), C(stp), C(forward_delay) in seconds, and
+        C(advertised) (ranges of IPv6 whose router advertisements pass it).
       - An empty list removes every bridge of ours, so C(bridges) must be given.
       - C(vlans) is a list of VLAN interfaces (802.1Q), empty by default. Each item has C(name), C(link) (the network
         card, bond or other VLAN interface below, which is set up if it is down) and C(id) (1 to 4094), and may have
@@ -65,6 +66,8 @@ options:
 notes:
   - An interface that carries the default route, the Ansible connection or an address of the host's own is not enslaved,
     unless C(move_addresses) names it. It may carry VLAN interfaces, as these move nothing.
+  - Addresses that the kernel itself gave such an interface, by router advertisements of a range in C(advertised), are
+    not the host's own. They are taken away when it is enslaved, with the routes that came by advertisements.
   - What moves are addresses with all they have, routes of all tables, rules (as copies for the bridge) and neighbours
     that somebody entered. Connections live on. A planned address stays the bridge's first. When the interface leaves
     the bridge, or the bridge goes, all of it moves back.

@@ -272,6 +272,8 @@ def _bridges(host: Host, carried: list[Network], served: list[Network], site: _S
                     "give each network its own bridge_interface, or nova_bridge_interfaces for this host"
                 )
             taken[interface] = network.label
+        # What a card took of it before the host's first run. A VLAN interface is made as the bridge's port.
+        heard = {"advertised": [network.cidr_v6]} if _is_heard(network, interface) else {}
         bridges.append(
             {
                 "name": network.bridge,
@@ -281,9 +283,15 @@ def _bridges(host: Host, carried: list[Network], served: list[Network], site: _S
                 "mac": stable_mac(f"{host.name}/{network.bridge}", ()) if interface is None else None,
                 "stp": False,
                 "forward_delay": 0,
+                **heard,
             }
         )
     return bridges
+
+
+def _is_heard(network: Network, interface: str | None) -> bool:
+    """Whether a network card of the host's is on a wire on which router advertisements of the network pass."""
+    return interface is not None and network.vlan is None and network.cidr_v6 is not None and network.manager != "flat"
 
 
 def _port(host: Host, guest: Guest) -> Plan:
@@ -333,7 +341,7 @@ def _sysctl(host: Host, carried: list[Network], served: list[Network]) -> dict[s
             continue
         settings[sysctl.ipv6_key(network.bridge, "disable_ipv6")] = "0" if network in served else "1"
         interface = _interface(host, network)
-        if interface is not None and network.vlan is None:
+        if interface is not None and _is_heard(network, interface):
             settings[sysctl.ipv6_key(interface, "accept_ra")] = "0"
     return settings
 

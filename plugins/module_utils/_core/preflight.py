@@ -27,6 +27,7 @@ def report(state: links.State, duties: links.Duties, names: t.Mapping[str, str] 
         "reached_by": sorted(duties.reached_by),
         "route_sources": sorted(list(source) for source in duties.route_sources),
         "keepers": dict(duties.keepers),
+        "advertised": sorted(duties.advertised),
     }
 
 
@@ -81,6 +82,7 @@ def _read(said: Report) -> tuple[links.State, links.Duties]:
         said["carried"],
         frozenset(said["reached_by"]),
         frozenset((name, local) for name, local in said["route_sources"]),
+        frozenset(said.get("advertised", ())),
         said.get("keepers", {}),
     )
     return links.State(found), duties

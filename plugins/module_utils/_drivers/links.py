@@ -86,7 +86,7 @@ def _arm(
     apart: networkd.Change,
 ) -> Armed | None:
     """The guard of a change that touches what the host is reached by; None for any other change."""
-    carried = netlink.read_duties(have, connection_address).carried
+    carried = links.needed(difference, netlink.read_duties(have, connection_address))
     interfaces = difference.touched & carried.keys() | {move.source for move in difference.moves}
     if not interfaces:
         return None

@@ -16,11 +16,10 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-from .comparison import compare
+from .comparison import compare, wants_ways
 from .difference import Difference, lost, snapshot
-from .duties import Duties, guard, parse_connection
+from .duties import Duties, guard, needed, parse_connection
 from .kernel import Address, Link, State
-from .moves import wanted as wants_ways
 from .plan import Plan, parse
 
 __all__ = [
@@ -33,6 +32,7 @@ __all__ = [
     "compare",
     "guard",
     "lost",
+    "needed",
     "parse",
     "parse_connection",
     "snapshot",

@@ -13,7 +13,7 @@ import dataclasses
 import typing as t
 
 from ..naming import OWNER_ALIAS
-from . import moves, operations, sysctl
+from . import heard, moves, operations, sysctl
 from .addresses import readdress, settled
 from .difference import Difference, Risk, bridge_lines, picture
 from .kernel import SCOPE_GLOBAL, Address, Link, State
@@ -28,7 +28,8 @@ def compare(want: Plan, have: State) -> Difference:
     """What must be done so that the kernel is as planned, in order; and what stands in the way."""
     difference = Difference()
     outlook = compare_vlans(want, have, difference)
-    _compare_sysctl(want, have, outlook, difference)
+    hearing = heard.joining(want, have)
+    _compare_sysctl(want, have, outlook, hearing, difference)
     ports = ports_of_others(want, have)
     home = {interface: bridge.name for bridge in want.bridges for interface in bridge.interfaces}
     for bridge in want.bridges:
@@ -45,11 +46,19 @@ def compare(want: Plan, have: State) -> Difference:
     return difference
 
 
-def _compare_sysctl(want: Plan, have: State, outlook: Outlook, difference: Difference) -> None:
+def wants_ways(want: Plan, have: State) -> bool:
+    """Whether routes, rules and neighbours have to be known."""
+    return moves.wanted(want, have) or bool(heard.joining(want, have))
+
+
+def _compare_sysctl(
+    want: Plan, have: State, outlook: Outlook, hearing: t.Sequence[str], difference: Difference
+) -> None:
     names = [bridge.name for bridge in want.bridges] + [vlan.name for vlan in want.vlans]
     born = {name for name in names if name not in have.links or name in outlook.going}
     wanted = dict(want.sysctl)
     _keep_advertised(wanted, have, difference)
+    deaf = {sysctl.ipv6_key(name, "accept_ra") for name in hearing}
     for key, value in want.sysctl:
         newborn = sysctl.interface_of(key) in born
         before = have.sysctl.get(key)
@@ -61,7 +70,7 @@ def _compare_sysctl(want: Plan, have: State, outlook: Outlook, difference: Diffe
                 f"sysctl {key}: this kernel does not know it; correct the key, or load the module that brings it"
             )
         elif before != value:
-            phase = "settle" if newborn else "sysctl"
+            phase = "settle" if newborn else "forget" if key in deaf else "sysctl"
             difference.phases[phase].append(operations.SetSysctl(key, value, None if newborn else before))
             difference.sysctl_before[key] = None if newborn else before
             difference.sysctl_after[key] = value
@@ -186,6 +195,9 @@ class _BridgeComparison:
                     self._move("move", self._moving(link, join))
                     continue
                 found.append(join)
+                forgotten = heard.forget(link, self.want, self.ways)
+                if forgotten is not None:
+                    self._add("forget", forgotten)
                 self.difference.risks.append(Risk(name, f"bridge {self.want.name}: enslaving {name}"))
                 if link.master is not None:
                     self._risk_of_leaving(name, link.master)
@@ -210,7 +222,7 @@ class _BridgeComparison:
             )
         if link.name == self.allowed:
             return ""
-        own = [address.text for address in link.addresses if address.scope == SCOPE_GLOBAL]
+        own = [address.text for address in heard.own(link, self.want)]
         if own:
             others = [other.name for other in self.links.values() if other.ethernet and not other.kind]
             only = ", the only one of this host," if others == [link.name] else ""

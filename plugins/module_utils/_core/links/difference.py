@@ -13,7 +13,7 @@ import dataclasses
 import typing as t
 
 from .kernel import SCOPE_GLOBAL, Address, Link, State
-from .operations import ORDER, Enslave, Item, Move, Operation, PortState, SetSysctl, seconds
+from .operations import ORDER, Enslave, Forget, Item, Move, Operation, PortState, SetSysctl, seconds
 from .ways import same
 
 #: Links as lines, by name.
@@ -66,6 +66,10 @@ class Difference:
         return [operation for operation in self.operations if isinstance(operation, Move)]
 
     @property
+    def forgets(self) -> list[Forget]:
+        return [operation for operation in self.phases["forget"] if isinstance(operation, Forget)]
+
+    @property
     def touched(self) -> set[str]:
         """Names of what changes, links and the bridges of ports among them."""
         parts = ("name", "bridge", "interface", "before", "source", "target")
@@ -100,10 +104,13 @@ class Difference:
 
     def _held(self, after: int) -> dict[str, list[str]]:
         """What moves, under the name that it has then."""
-        return {
+        held = {
             (move.source, move.target)[after]: [move.item_text(item) for item in move.items if item.add]
             for move in self.moves
         }
+        if not after:
+            held.update((one.interface, [Move.item_text(item) for item in one.items]) for one in self.forgets)
+        return held
 
     def _raised(self, up: str) -> dict[str, list[str]]:
         return {name: [f"up: {up}"] for name in self.raised}

@@ -31,8 +31,16 @@ class Duties:
     reached_by: frozenset[str] = frozenset()
     #: (interface, address): routes other than the kernel's own that name the address as their source.
     route_sources: frozenset[tuple[str, str]] = frozenset()
+    #: Those that carry nothing but a default route from router advertisements.
+    advertised: frozenset[str] = frozenset()
     #: Interface -> who looks after its addresses and would put them back, in words; read where addresses move.
     keepers: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def needed(difference: Difference, duties: Duties) -> dict[str, str]:
+    """What is carried by each interface, but for the way out by a router that is forgotten as one of our networks'."""
+    forgotten = duties.advertised.intersection(one.interface for one in difference.forgets)
+    return {name: what for name, what in duties.carried.items() if name not in forgotten}
 
 
 def guard(difference: Difference, duties: Duties) -> None:
@@ -45,11 +53,12 @@ def guard(difference: Difference, duties: Duties) -> None:
                 f"bridge {move.target}: the addresses of {port.interface} are to move to it and would not stay there: "
                 f"{duties.keepers[port.interface]}"
             )
+    carried = needed(difference, duties)
     for risk in difference.risks:
         reached = sorted(duties.reached_by.intersection(risk.addresses))
         sources = sorted(a for a in risk.addresses if (risk.interface, a) in duties.route_sources)
-        if risk.interface in duties.carried:
-            carries = duties.carried[risk.interface]
+        if risk.interface in carried:
+            carries = carried[risk.interface]
         elif reached:
             carries = f"the address {reached[0]}, by which this host is reached"
         elif sources:

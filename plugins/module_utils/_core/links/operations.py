@@ -367,6 +367,27 @@ class Move(Operation):
         return self.inverse()
 
 
+@dataclasses.dataclass(frozen=True)
+class Forget(Operation):
+    """Takes from an interface what it took from router advertisements, in one datagram."""
+
+    interface: str
+    items: tuple[Item, ...]
+    texts: tuple[str, ...] = ()
+    #: Those of the items that come back by themselves: the kernel makes temporary addresses of the lasting one.
+    followers: tuple[Item, ...] = ()
+
+    def describe(self) -> list[str]:
+        return list(self.texts)
+
+    def inverse(self) -> list[Operation]:
+        lasting = (item for item in reversed(self.items) if item not in self.followers)
+        return [Forget(self.interface, tuple(Item(not item.add, item.interface, item.what) for item in lasting))]
+
+    def inverse_when_failed(self, failed: t.Collection[int]) -> list[Operation]:
+        return self.inverse()
+
+
 def _back(port: Enslave | None) -> Enslave | None:
     if port is None:
         return None
@@ -375,6 +396,7 @@ def _back(port: Enslave | None) -> Enslave | None:
 
 #: The order of the actions over the whole list, and why.
 ORDER = (
+    "forget",  # what was heard before is forgotten before forwarding makes the kernel forget a part of it
     "sysctl",  # settings of the whole kernel first: new links are born with the defaults that stand then
     "clear",  # VLAN interfaces that stand in the way of others: a link has a tag once, and a name is there once
     "prepare",  # links under VLAN interfaces up, and those of these that stay as they should be: new ones depend on it

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import ipaddress
 import re
 import socket
 import typing as t
@@ -44,6 +45,8 @@ class Bridge:
     stp: bool = False
     #: In the kernel's unit, 1/100 s.
     forward_delay: int = 0
+    #: IPv6 ranges advertised on it: what an interface took of them by itself is not the host's own.
+    advertised: tuple[str, ...] = ()
     #: The one among its interfaces whose addresses and routes may be moved to it.
     moved: str | None = None
 
@@ -125,6 +128,9 @@ def _bridge(value: object, path: str, movable: tuple[str, ...]) -> Bridge:
         mac=fields.optional_mac("mac"),
         stp=stp,
         forward_delay=_delay(fields.raw("forward_delay", 0), stp, fields.where("forward_delay")),
+        advertised=tuple(
+            _range_v6(value, place) for place, value in items(fields.raw("advertised", ()), fields.where("advertised"))
+        ),
     )
     fields.done()
     allowed = [name for name in bridge.interfaces if name in movable]
@@ -222,6 +228,13 @@ def _address(value: object, path: str) -> Address:
         which = "broadcast" if number & hosts else "network"
         raise InputError(f"{path}: {value!r} is the {which} address of its own subnet; give a host's address within it")
     return Address(local, prefix, broadcast=socket.inet_ntop(family, (number | hosts).to_bytes(4, "big")))
+
+
+def _range_v6(value: object, path: str) -> str:
+    try:
+        return str(ipaddress.IPv6Network(value if isinstance(value, str) and "/" in value else ""))
+    except ValueError:
+        raise InputError(f"{path}: {value!r} is not a range of IPv6; give one such as 'fd00::/64'") from None
 
 
 def _mtu(value: object, path: str) -> int | None:

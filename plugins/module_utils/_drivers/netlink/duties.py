@@ -16,7 +16,7 @@ from ..._core.links import Duties, State
 from .wire import ATTRIBUTE, HALF, ROUTE, Socket, attributes, u32, value
 
 _RTM_GETROUTE = 26
-_RTN_UNICAST, _RTPROT_KERNEL, _RTNH_SIZE = 1, 2, 8
+_RTN_UNICAST, _RTPROT_KERNEL, _RTPROT_RA, _RTNH_SIZE = 1, 2, 9, 8
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_MULTIPATH = 1, 4, 5, 7, 9
 
 
@@ -25,10 +25,12 @@ def read_duties(state: State, connection_address: str | None = None) -> Duties:
     names = {link.index: link.name for link in state.links.values()}
     holders = {address.local: link.name for link in state.links.values() for address in link.addresses}
     carried: dict[str, str] = {}
+    heard: dict[str, str] = {}
     sources: set[tuple[str, str]] = set()
     with Socket() as kernel:
         for route in kernel.dump(_RTM_GETROUTE, ROUTE.pack(*[0] * 9), bytes):
-            _route(route, names, carried, sources)
+            _route(route, names, carried, heard, sources)
+    carried = {**heard, **carried}
     reached_by = {connection_address} if connection_address is not None else set()
     ssh = _ssh_connection()
     if ssh is not None:
@@ -44,13 +46,15 @@ def read_duties(state: State, connection_address: str | None = None) -> Duties:
         # An IPv6 link-local address may stand on several interfaces; the zone above says which one counts.
         if address in holders and not address.startswith("fe80:"):
             carried[holders[address]] = f"the Ansible connection (to {address})"
-    return Duties(carried, frozenset(reached_by), frozenset(sources))
+    advertised = frozenset(name for name, what in heard.items() if carried[name] is what)
+    return Duties(carried, frozenset(reached_by), frozenset(sources), advertised)
 
 
 def _route(
     buffer: bytes,
     names: dict[int, str],
     carried: dict[str, str],
+    heard: dict[str, str],
     sources: set[tuple[str, str]],
 ) -> None:
     family, length, _from, _tos, _table, protocol, _scope, kind, _flags = ROUTE.unpack_from(buffer)
@@ -70,7 +74,7 @@ def _route(
         if not length and family in (socket.AF_INET, socket.AF_INET6):
             via = way.get(_RTA_GATEWAY)
             towards = f" via {socket.inet_ntop(family, value(buffer, via))}" if via is not None else ""
-            carried.setdefault(name, f"the default route{towards}")
+            (heard if protocol == _RTPROT_RA else carried).setdefault(name, f"the default route{towards}")
 
 
 def _hops(buffer: bytes, position: int) -> list[dict[int, int]]:

@@ -213,13 +213,18 @@ class Encoder:
 
     def move(self, operation: operations.Move) -> list[bytearray]:
         messages = [] if operation.join is None else self.enslave(operation.join)
+        messages += self.items(operation)
+        return messages if operation.leave is None else messages + self.enslave(operation.leave)
+
+    def items(self, operation: operations.Move | operations.Forget) -> list[bytearray]:
+        messages = []
         for item in operation.items:
             index = self._index(item.interface)
             if isinstance(item.what, Address):
                 messages += self._moved_address(item.what, item.add, index)
             else:
                 messages.append(self._way(item.what, item.add, item.interface, index))
-        return messages if operation.leave is None else messages + self.enslave(operation.leave)
+        return messages
 
     def _moved_address(self, address: Address, add: bool, index: int) -> list[bytearray]:
         if not add or address.is_ipv4 or address.flags & _IFA_NODAD:
@@ -302,6 +307,7 @@ _ENCODE: dict[type[operations.Operation], t.Callable[[Encoder, t.Any], list[byte
     operations.ChangeLink: Encoder.change,
     operations.Enslave: Encoder.enslave,
     operations.Move: Encoder.move,
+    operations.Forget: Encoder.items,
     operations.ChangePort: Encoder.port,
     operations.Readdress: Encoder.readdress,
 }

@@ -94,6 +94,8 @@ def test_the_host_of_an_ipv6_network_advertises_it_and_the_others_keep_out(netwo
         "net.ipv6.conf.eth1.accept_ra": "0",
     }
     for plan in made.values():
+        # By whose range a card that has heard it is known.
+        assert [row.get("advertised") for row in plan["links"]["bridges"]] == [["2001:db8:1::/64"]]
         jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker()).validate(plan)
         dnsmasq.parse(plan["dnsmasq"])
         links.parse(plan["links"])
