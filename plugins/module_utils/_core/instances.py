@@ -479,10 +479,13 @@ def associate_any(work: Settling, request: InstanceRequest) -> None:
 def auto_assign(work: Settling, request: InstanceRequest) -> None:
     """Where the site says so, an instance that asks for no floating IP gets one for as long as it lives.
 
-    One with flat networks or IPv6 alone has no address for it to lead to, and goes without.
+    One without an address that it could lead to (by flat networks alone, or of the other version) goes without.
     """
-    if work.settings.auto_assign_floating_ip and request.floating_ip is None and _reachable(work, request.name):
-        pool = request.floating_pool or work.settings.default_floating_pool
+    if not work.settings.auto_assign_floating_ip or request.floating_ip is not None:
+        return
+    pool = request.floating_pool or work.settings.default_floating_pool
+    next_one = work.ledger.unallocated(pool)
+    if _reachable(work, request.name, 4 if next_one is None else addressing.version(next_one.address)):
         floating_ips.auto_assign(work.ledger, request.name, request.project, pool, work.origin)
 
 
@@ -491,6 +494,6 @@ def _allocate(work: Settling, project: str, pool: str, address: str | None = Non
     return floating_ips.allocate(work.ledger, project, pool, quota, work.origin, address=address)
 
 
-def _reachable(work: Settling, instance: str) -> bool:
-    held = [row for row in work.ledger.where(FixedIp, instance=instance) if row.version == 4]
+def _reachable(work: Settling, instance: str, version: int) -> bool:
+    held = [row for row in work.ledger.where(FixedIp, instance=instance) if row.version == version]
     return any(t.cast(Network, work.ledger.get(Network, row.network)).manager != "flat" for row in held)

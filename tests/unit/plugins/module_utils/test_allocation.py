@@ -147,6 +147,20 @@ def test_an_instance_that_no_floating_ip_can_lead_to_goes_without() -> None:
     assert led == {"192.0.2.1": "10.0.0.2"}
 
 
+def test_instances_with_ipv6_have_ipv6_floating_ips_by_themselves() -> None:
+    networks = [
+        {"label": "blue", "fixed_range": "10.0.0.0/24", "fixed_range_v6": "fd00::/64"},
+        {"label": "red", "fixed_range": "10.1.0.0/24", "bridge": "br101"},
+    ]
+    guests = [instance("a", network="blue"), instance("b", network="red")]
+    declared = site(networks=networks, instances=guests, floating_ranges=["2001:db8:5::/120"])
+    declared["settings"]["nova_auto_assign_floating_ip"] = True
+    held = allocate(declared)
+    led = {row.address: held.fixed_ips[row.fixed_address] for row in held.floating_ips.values() if row.fixed_address}
+    assert {address: (row.instance, row.version) for address, row in led.items()} == {"2001:db8:5::1": ("a", 6)}
+    assert allocate(declared, held) == held
+
+
 def test_nothing_declared_anew_is_no_change() -> None:
     declared = multi_host(instances=[instance("a"), instance("b", address="10.0.0.9")])
     held = allocate(declared)
