@@ -30,7 +30,7 @@ class Fields:
         if not isinstance(value, dict):
             raise InputError(f"{path}: {value!r} is not a mapping of names to values")
         self._values: dict[t.Any, t.Any] = value
-        self._known: list[str] = []
+        self._known: set[str] = set()
         self.path = path
 
     def where(self, key: str) -> str:
@@ -38,19 +38,21 @@ class Fields:
 
     def raw(self, key: str, default: t.Any = None) -> t.Any:
         """The value as it is, null too; `default` where there is no such key."""
-        self._known.append(key)
+        self._known.add(key)
         return self._values.get(key, default)
 
     def required(self, key: str) -> t.Any:
         """The value as it is, which must be there."""
-        return self._required(key, self.raw(key))
+        self._known.add(key)
+        value = self._values.get(key)
+        return self._required(key, value) if value is None else value
 
     def done(self) -> None:
-        unknown = [repr(key) for key in self._values if key not in self._known]
-        if unknown:
+        if not self._values.keys() <= self._known:
+            unknown = [repr(key) for key in self._values if key not in self._known]
             raise InputError(
                 f"{self.path}: unknown {'key' if len(unknown) == 1 else 'keys'} {', '.join(unknown)}; "
-                f"known are {', '.join(sorted(set(self._known)))}"
+                f"known are {', '.join(sorted(self._known))}"
             )
 
     def _required(self, key: str, value: t.Any) -> t.Any:

@@ -10,6 +10,7 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import typing as t
 
@@ -65,6 +66,12 @@ class _Difference:
     families: list[_Family]
     sets: sets.Difference
 
+    @functools.cached_property
+    def concerned(self) -> tuple[Ways, Ways, bool]:
+        """Ways that go and that come, and whether guards differ."""
+        changes = [change for family in self.families for change in family.changes]
+        return (*core.ways(changes), bool(self.sets) or core.guards_differ(changes))
+
 
 def bring(
     meaning: packet_filter.Intent,
@@ -91,7 +98,7 @@ def bring(
 def _outcome(run: _Run, difference: _Difference, diff: bool) -> Outcome:
     families = [family for family in difference.families if family.changes]
     labels = core.labels(run.meaning)
-    gone, come, guards = _concerned(difference)
+    gone, come, guards = difference.concerned
     outcome = Outcome(
         changed=bool(families or difference.sets or run.wrote_sets),
         actions=[
@@ -112,11 +119,6 @@ def _outcome(run: _Run, difference: _Difference, diff: bool) -> Outcome:
                 core.text(family.changes, after=True),
             )
     return outcome
-
-
-def _concerned(difference: _Difference) -> tuple[Ways, Ways, bool]:
-    changes = [change for family in difference.families for change in family.changes]
-    return (*core.ways(changes), bool(difference.sets) or core.guards_differ(changes))
 
 
 # -- reading and comparing --------------------------------------------------------------------------------------
@@ -235,7 +237,7 @@ def _converge(run: _Run) -> _Difference:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             if run.note is not None:
-                run.note(*_concerned(difference))
+                run.note(*difference.concerned)
             _write_sets(run, difference.sets.before_rules())
             _write(run, difference.families)
             _write_sets(run, difference.sets.after_rules())

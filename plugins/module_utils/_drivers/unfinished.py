@@ -57,7 +57,7 @@ class Note:
 
 
 def _plain(ways: Ways) -> list[list[tuple[str, str]]]:
-    return [sorted(pairs) for pairs in ways]
+    return [list(pairs) for pairs in ways]
 
 
 def _read(path: str) -> Outcome | None:

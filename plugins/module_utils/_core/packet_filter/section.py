@@ -242,7 +242,7 @@ class _Homes:
             for version in (4, 6)
         }
         self._firsts = {version: [span.first for span, _bridge in spans] for version, spans in self._spans.items()}
-        self._named: dict[tuple[object, object], tuple[addressing.Range, Hairpin]] = {}
+        self._named: dict[tuple[object, object], addressing.Range] = {}
         self.used: dict[Hairpin, None] = {}
 
     def home(self, fixed: str, fields: Fields) -> None:
@@ -256,12 +256,10 @@ class _Homes:
                 known = self._named[cidr, bridge] = self._find(value, fixed, fields)
         else:
             known = self._find(value, fixed, fields)
-        span, hairpin = known
-        if value not in span or addressing.version(fixed) != span.version:
-            raise InputError(f"{fields.where('fixed_address')}: {fixed!r} is not in fixed_cidr {span.cidr}")
-        self.used[hairpin] = None
+        if value not in known or addressing.version(fixed) != known.version:
+            raise InputError(f"{fields.where('fixed_address')}: {fixed!r} is not in fixed_cidr {known.cidr}")
 
-    def _find(self, value: int, fixed: str, fields: Fields) -> tuple[addressing.Range, Hairpin]:
+    def _find(self, value: int, fixed: str, fields: Fields) -> addressing.Range:
         cidr, bridge = fields.raw("fixed_cidr"), fields.raw("bridge")
         version = addressing.version(fixed)
         if cidr is None or bridge is None:
@@ -275,7 +273,8 @@ class _Homes:
             span, bridge = listed, its_bridge if bridge is None else bridge
         if cidr is not None:
             span = addressing.known_network(_range(cidr, fields.where("fixed_cidr"), version))
-        return span, Hairpin(span.cidr, _interface(bridge, fields.where("bridge")))
+        self.used[Hairpin(span.cidr, _interface(bridge, fields.where("bridge")))] = None
+        return span
 
 
 #: The IPv4 address of a host in its one spelling.

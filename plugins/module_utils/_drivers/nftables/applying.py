@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import os
 import re
 import typing as t
@@ -49,6 +50,21 @@ class _Run:
     warnings: list[str] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass
+class _Difference:
+    """What is to change in each family that differs."""
+
+    changes: list[core.Change]
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    @functools.cached_property
+    def concerned(self) -> tuple[Ways, Ways, bool]:
+        """Ways that go and that come, and whether guards differ."""
+        return (*core.ways(self.changes), core.guards_differ(self.changes))
+
+
 def bring(
     meaning: Intent,
     *,
@@ -76,16 +92,15 @@ def bring(
                 programs.need("nft", "nftables")
             # In a rehearsal the package may be what an earlier task would have installed.
             run.warnings.append("nft is not installed; the prediction is that of a host without any rules")
-            changes = _compare(run, {})
-            return _outcome(run, changes, {}, diff)
+            return _outcome(run, _compare(run, {}), {}, diff)
         held = kernel.tables()
-        changes = _compare(run, held)
-        spoken = _spoken(changes)
+        difference = _compare(run, held)
+        spoken = _spoken(difference.changes)
         if not check:
-            changes = _converge(run, kernel, held, changes)
-        if changes and not leaving:
+            difference = _converge(run, kernel, held, difference)
+        if difference and not leaving:
             _warn_of_closed_chains(run, kernel)
-    return _outcome(run, changes, spoken, diff)
+    return _outcome(run, difference, spoken, diff)
 
 
 def _has_any(kernel: Kernel, leaving: bool) -> bool:
@@ -98,10 +113,11 @@ def _has_any(kernel: Kernel, leaving: bool) -> bool:
 
 
 def _outcome(
-    run: _Run, changes: list[core.Change], spoken: t.Mapping[str, t.Mapping[str, list[str]]], diff: bool
+    run: _Run, difference: _Difference, spoken: t.Mapping[str, t.Mapping[str, list[str]]], diff: bool
 ) -> Outcome:
     labels = core.labels(run.meaning)
-    gone, come, guards = _concerned(changes)
+    changes = difference.changes
+    gone, come, guards = difference.concerned
     outcome = Outcome(
         changed=bool(changes),
         actions=[
@@ -124,21 +140,17 @@ def _outcome(
     return outcome
 
 
-def _concerned(changes: list[core.Change]) -> tuple[Ways, Ways, bool]:
-    return (*core.ways(changes), core.guards_differ(changes))
-
-
 # -- reading and comparing --------------------------------------------------------------------------------------
 
 
-def _compare(run: _Run, held: Tables) -> list[core.Change]:
+def _compare(run: _Run, held: Tables) -> _Difference:
     both = {family: wanted for family, wanted in run.wanted.items() if wanted and family in held}
     reference = _as_the_kernel_writes(both) if both else {}
     changes = (
         core.compare(family, held.get(family), reference.get(family, core.HeldTable()), wanted)
         for family, wanted in run.wanted.items()
     )
-    return [change for change in changes if change]
+    return _Difference([change for change in changes if change])
 
 
 def _as_the_kernel_writes(wanted: t.Mapping[str, core.Table]) -> Tables:
@@ -206,21 +218,21 @@ def _chains(text: str) -> dict[str, list[str]]:
 # -- writing ----------------------------------------------------------------------------------------------------
 
 
-def _converge(run: _Run, kernel: Kernel, held: Tables, changes: list[core.Change]) -> list[core.Change]:
+def _converge(run: _Run, kernel: Kernel, held: Tables, difference: _Difference) -> _Difference:
     """Write; where another program changed our tables in between, read and compare again."""
     for attempt in range(1, _ATTEMPTS + 1):
-        if not changes:
-            return changes
+        if not difference:
+            return difference
         if run.note is not None:
-            run.note(*_concerned(changes))
-        text = core.compose(changes)
+            run.note(*difference.concerned)
+        text = core.compose(difference.changes)
         done = _nft(text, run.inherits)
         if done.status == 0:
-            return changes
+            return difference
         again = kernel.tables()
         if attempt == _ATTEMPTS or again == held:
             raise HostError(f"{_refusal(done, text)}; nothing was changed")
-        held, changes = again, _compare(run, again)
+        held, difference = again, _compare(run, again)
     raise AssertionError("unreachable")
 
 
