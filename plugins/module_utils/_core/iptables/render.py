@@ -12,34 +12,28 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-import typing as t
-from types import MappingProxyType
-
 from ..packet_filter import METADATA_ADDRESS, Intent
 from .nat import nat
 from .security import security_groups
 from .table import FILTER_TOP, TABLES, Wanted, jump, wrapped
 
 
-def render(
-    meaning: Intent, family: str, checksum: bool = True, names: t.Mapping[str, str] = MappingProxyType({})
-) -> dict[str, Wanted]:
+def render(meaning: Intent, family: str, checksum: bool = True) -> dict[str, Wanted]:
     """Every table of the family that may have something of ours, as it should be; without a network each is empty.
 
-    `checksum` False leaves out the rules whose target the kernel lacks; `names` has the generation of each set that is
-    not in its first.
+    `checksum` False leaves out the rules whose target the kernel lacks. Sets are named by their first generation.
     """
     version = 4 if family == "ipv4" else 6
     if meaning.empty:
         return {table: Wanted() for table in (TABLES if version == 4 else TABLES[:2])}
     meaning = meaning.of_version(version)
-    tables = {"filter": _filter(meaning, version, names), "nat": nat(meaning, version)}
+    tables = {"filter": _filter(meaning, version), "nat": nat(meaning, version)}
     if version == 4:
         tables["mangle"] = _mangle(meaning if checksum else Intent())
     return tables
 
 
-def _filter(meaning: Intent, version: int, names: t.Mapping[str, str]) -> Wanted:
+def _filter(meaning: Intent, version: int) -> Wanted:
     forward = _metadata_forwarding(meaning) + [
         f"-{side} {entry.bridge} -j {'ACCEPT' if entry.allowed else 'DROP'}"
         for entry in meaning.forwarding
@@ -52,7 +46,7 @@ def _filter(meaning: Intent, version: int, names: t.Mapping[str, str]) -> Wanted
         for protocol in ("udp", "tcp")
     ]
     services += _metadata_input(meaning)
-    groups = security_groups(meaning.security, version, names)
+    groups = security_groups(meaning.security, version)
     return Wanted(
         chains={
             FILTER_TOP: [jump(wrapped("local"))],

@@ -36,16 +36,13 @@ def member_sets(security: guest_rules.Section, version: int) -> dict[str, frozen
     return {members_set(group.name, version): group.members for group in security.named}
 
 
-def security_groups(security: guest_rules.Section, version: int, names: t.Mapping[str, str]) -> dict[str, list[str]]:
-    """Trees of the guests by their addresses, and the chains of guests and groups.
-
-    `names` has the generation of each set that is not in its first.
-    """
+def security_groups(security: guest_rules.Section, version: int) -> dict[str, list[str]]:
+    """Trees of the guests by their addresses, and the chains of guests and groups."""
     if not security.guests:
         return {}
     chains = {wrapped("sg-fallback"): ["-j DROP"]}
     if security.provider:
-        chains[wrapped("provider")] = [_traffic(rule, "s", "DROP", version, names) for rule in security.provider]
+        chains[wrapped("provider")] = [_traffic(rule, "s", "DROP", version) for rule in security.provider]
     bits = 32 if version == 4 else 128
     marked = marks(security.guests, version)
     limits = security.limits()
@@ -61,12 +58,12 @@ def security_groups(security: guest_rules.Section, version: int, names: t.Mappin
             chains[chain] = [
                 "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
                 *(_OF_A_LINK_OUT if version == 6 else ()),
-                *(_traffic(rule, "d", "RETURN", version, names) for rule in limits[guest.groups]),
+                *(_traffic(rule, "d", "RETURN", version) for rule in limits[guest.groups]),
                 jump(wrapped("sg-fallback")),
             ]
             out.append(Branch(number, bits, (f"-s {guest.address}/{bits} -g {chain}",)))
     for group in security.used:
-        chains[group_chain(group.name)] = [_traffic(rule, "s", "ACCEPT", version, names) for rule in group.ingress]
+        chains[group_chain(group.name)] = [_traffic(rule, "s", "ACCEPT", version) for rule in group.ingress]
     chains.update(rule_tree.grow(wrapped("ingress"), wrapped("in-"), "-d", into, bits))
     if out:
         # A hash in a name leaves room for no longer a stem.
@@ -117,7 +114,7 @@ def _into(guest: Guest, provider: bool, version: int) -> list[str]:
     return [*rules, *(jump(group_chain(name)) for name in guest.groups), jump(wrapped("sg-fallback"))]
 
 
-def _traffic(rule: Traffic, side: str, verdict: str, version: int, names: t.Mapping[str, str]) -> str:
+def _traffic(rule: Traffic, side: str, verdict: str, version: int) -> str:
     """`side` is s or d: where the others are."""
     words = []
     if rule.cidr is not None:
@@ -131,6 +128,5 @@ def _traffic(rule: Traffic, side: str, verdict: str, version: int, names: t.Mapp
         option = "-m icmp --icmp-type" if version == 4 else "-m icmp6 --icmpv6-type"
         words.append(f"{option} {rule.icmp_type}" + ("" if rule.icmp_code is None else f"/{rule.icmp_code}"))
     if rule.group is not None:
-        members = members_set(rule.group, version)
-        words.append(f"-m set --match-set {names.get(members, members)} {'src' if side == 's' else 'dst'}")
+        words.append(f"-m set --match-set {members_set(rule.group, version)} {'src' if side == 's' else 'dst'}")
     return " ".join([*words, f"-j {verdict}"])

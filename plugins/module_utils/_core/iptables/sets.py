@@ -19,7 +19,7 @@ import typing as t
 
 from ..guest_rules import Section
 from ..naming import CHAIN_PREFIX
-from .table import Table, is_ours
+from .table import Table, Wanted, is_ours
 
 Sets = t.Mapping[str, frozenset[str]]
 
@@ -66,14 +66,24 @@ def plain(rule: str) -> str:
     return rule.replace(f"{_SECOND} src", " src").replace(f"{_SECOND} dst", " dst") if "--match-set" in rule else rule
 
 
-def in_use(tables: t.Iterable[t.Mapping[str, Table]]) -> frozenset[str]:
-    """The sets that rules of ours refer to."""
+def named(wanted: Wanted, names: t.Mapping[str, str]) -> Wanted:
+    """The table with rules that refer to these generations of sets."""
+
+    def of_it(rule: str) -> str:
+        found = _NAMED.search(rule) if "--match-set" in rule else None
+        return f"{rule[: found.start(1)]}{names[found[1]]}{rule[found.end(1) :]}" if found else rule
+
+    return Wanted({chain: list(map(of_it, rules)) for chain, rules in wanted.chains.items()}, wanted.hooks)
+
+
+def in_use(tables: t.Iterable[t.Mapping[str, Table]], ours: bool = True) -> frozenset[str]:
+    """The sets that rules of ours refer to, or those of others."""
     rules = (
         rule
         for of_family in tables
         for table in of_family.values()
         for chain, rules in table.chains.items()
-        if is_ours(chain)
+        if is_ours(chain) == ours
         for rule in rules
         if "--match-set" in rule
     )

@@ -29,16 +29,23 @@ def compare_all(
     wanted = {family: member_sets(section, version) for family, (version, section) in sections.items()}
     want = {name: members for of_family in wanted.values() for name, members in of_family.items()}
     now = sets.generations(have, want, sets.in_use(tables.values()))
-    changes = {family: compare(of_it, render(meaning, family, checksum, now)) for family, of_it in tables.items()}
+    rendered = {family: render(meaning, family, checksum) for family in tables}
+    changes = {
+        family: compare(tables[family], {**wants, "filter": sets.named(wants["filter"], now)})
+        for family, wants in rendered.items()
+    }
     moving: set[str] = set()
     for family, of_family in changes.items():
         rules = any(change.table == "filter" for change in of_family)
         if not sets.stays(sections[family][1], have, wanted[family], now, rules):
             moving.update(wanted[family])
+    # What a rule of somebody else's refers to stays where it is: it could not be destroyed.
+    others = sets.in_use(tables.values(), ours=False)
+    moving -= {name for name in moving if now[name] in others}
     difference = sets.compare(have, want, now, moving)
     if difference.names != now:
-        changes = {
-            family: compare(of_it, render(meaning, family, checksum, difference.names))
-            for family, of_it in tables.items()
-        }
+        for family, of_family in changes.items():
+            rules_alone = {"filter": sets.named(rendered[family]["filter"], difference.names)}
+            rest = [change for change in of_family if change.table != "filter"]
+            changes[family] = compare(tables[family], rules_alone) + rest
     return changes, difference

@@ -39,7 +39,8 @@ class Host:
 
     def apply(self, meaning):
         changes, difference = self.compare(meaning)
-        wanted = iptables.render(meaning, "ipv4", names=difference.names)
+        wanted = iptables.render(meaning, "ipv4")
+        wanted["filter"] = sets.named(wanted["filter"], difference.names)
         self.tables = {
             name: iptables.Table(
                 {**{hook: [f"-j {chain}" for chain in jumps] for hook, jumps in table.hooks.items()}, **table.chains},
@@ -169,3 +170,10 @@ def test_what_somebody_did_to_the_sets_is_mended():
     changes, difference = site.compare(intent(["10.0.0.7"], SSH, PING))
     assert changes == []
     assert told(difference) == ([f"add {NAME}-2 10.0.0.7 -exist", f"del {NAME}-2 10.0.0.66 -exist"], [])
+
+
+def test_a_set_that_somebody_elses_rule_refers_to_stays_where_it_is():
+    site = host(intent(["10.0.0.6"], SSH))
+    site.tables["filter"].chains["INPUT"].append(f"-p tcp -m set --match-set {NAME} src -j ACCEPT")
+    _changes, difference = site.compare(intent(["10.0.0.7"], SSH, PING))
+    assert told(difference) == ([f"add {NAME} 10.0.0.7 -exist", f"del {NAME} 10.0.0.6 -exist"], [])
