@@ -471,6 +471,12 @@ def test_without_ip6tables_in_the_kernel(variant):
     assert predicted["warnings"] == ["IPv6 is left out: ip6tables does not work with this kernel"]
     assert apply() == predicted
     assert not any(chain.startswith("ipv6") for chain in predicted["chains"])
+    before = variant.save()
+    floating = {"address": "2001:db8:5::7", "fixed_address": "fd00::7", "bridge": "br100", "fixed_cidr": "fd00::/64"}
+    for check in (True, False):
+        with pytest.raises(HostError, match="lead 2001:db8:5::7 to fd00::7: ip6tables does not work.*Nothing was"):
+            apply({**PLAN, "floating_ips": [floating]}, check=check)
+    assert variant.save() == before
 
 
 def test_without_iptables(variant, monkeypatch, tmp_path):

@@ -14,8 +14,8 @@ import functools
 import os
 import typing as t
 
+from .._core import addressing, packet_filter
 from .._core import iptables as core
-from .._core import packet_filter
 from .._core.connections import Ways
 from .._core.errors import HostError
 from .._core.iptables import sets
@@ -157,12 +157,26 @@ def _read(run: _Run, name: str) -> _Family | None:
     except HostError as error:
         if name != "ipv6":
             raise
-        run.warn(f"IPv6 is left out: {error}")
+        _leave_out_v6(run, str(error))
         return None
     if name == "ipv6" and not run.meaning.empty and "filter" not in tables and _works(run, name, "filter") is False:
-        run.warn("IPv6 is left out: ip6tables does not work with this kernel")
+        _leave_out_v6(run, "ip6tables does not work with this kernel")
         return None
     return _Family(name, tables)
+
+
+def _leave_out_v6(run: _Run, reason: str) -> None:
+    """What is guarded in IPv4 may do without, but an address without its rules would lead to the host itself."""
+    meaning = run.meaning
+    ways = [(row.address, row.fixed_address) for row in meaning.floating_ips]
+    ways += [(row.address, row.fixed_address) for row in meaning.port_forwards]
+    for address, fixed in ways:
+        if addressing.version(address) == 6:
+            raise HostError(
+                f"cannot lead {address} to {fixed}: {reason}; mend that, or choose the back end "
+                "nftables. Nothing was changed"
+            )
+    run.warn(f"IPv6 is left out: {reason}")
 
 
 def _save(program: str, leaving: bool) -> dict[str, core.Table]:
