@@ -57,9 +57,11 @@ def keep(given: recorded.Plan, *, merge: bool = False, check: bool = False) -> d
                 files.write(need.path, t.cast("str | bytes", need.content), need.mode)
             applied.forget()
             if enable:
-                systemctl("enable", *enable)
+                systemctl("daemon-reload")
                 # The one for the boot does nothing now, but restarts and reloads of others reach active units alone.
                 systemctl("start", *enable)
+                # Last: what is not enabled is started by the run after a killed one.
+                systemctl("enable", "--no-reload", *enable)
     return {
         "changed": bool(needs or enable),
         "actions": [need.action for need in needs] + [f"enable the unit {name}" for name in enable],
