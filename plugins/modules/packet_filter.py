@@ -53,7 +53,8 @@ options:
         V(udp), C(ports), such as V(80) or V(8000:8010), a C(fixed_address) in one of C(networks), and may have
         C(fixed_port), where the first port leads.
       - C(metadata) says where guests are led that ask 169.254.169.254, port 80. It has a C(host), null for this one,
-        and a C(port). The service sees the address of the guest.
+        and a C(port), and may have C(elsewhere), a list of bridges whose guests another gateway leads. The service sees
+        the address of the guest.
       - C(instances) lists the addresses of this host's guests that security groups guard. Each has its C(address), the
         C(cidr) of its network, its C(security_groups) by name, and may have the C(dhcp_server) that gives it its
         address. It gets answers, what its DHCP server sends and what a rule of one of its groups allows.

@@ -87,7 +87,8 @@ def plans(draw):
         plan["metadata"] = draw(
             st.none()
             | st.fixed_dictionaries(
-                {"host": st.sampled_from([None, "192.0.2.50", "10.0.0.0"]), "port": st.integers(1, 65535)}
+                {"host": st.sampled_from([None, "192.0.2.50", "10.0.0.0"]), "port": st.integers(1, 65535)},
+                optional={"elsewhere": st.lists(_interfaces, max_size=3)},
             )
         )
         plan["floating_ips"] = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import typing as t
 
+import pytest
 from nova_site import Site, wait_for
 
 RANGE_V6 = "fd00:0:0:7::/64"
@@ -22,6 +23,7 @@ def eth1(host: t.Any) -> tuple[str | None, list[str], list[str]]:
     return link.get("master"), addresses, [row["dst"] for row in json.loads(routes) if row["dst"] != "fe80::/64"]
 
 
+@pytest.mark.timeout(600)
 def test_what_its_card_heard_is_no_obstacle_and_does_not_stay(lab_factory, tmp_path) -> None:
     """In a network of one host; in multi_host no host's advertisements pass its card."""
     site = Site(lab_factory("single_network_host"), "single_network_host", tmp_path)

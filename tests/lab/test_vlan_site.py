@@ -123,7 +123,7 @@ def deployed(lab_factory, tmp_path_factory) -> t.Iterator[Deployed]:
     given = [
         {**row, "floating_ip": FLOATING} if row["name"] == "db1" else row for row in site.variables["nova_instances"]
     ]
-    site.change(**OTHERS, nova_instances=[*given, *INSTANCES], nova_port_security=False)
+    site.change(**OTHERS, nova_instances=[*given, *INSTANCES], nova_port_security=False, nova_metadata_port=8775)
     operators = "ip link add br-ops type bridge; ip addr add 192.168.8.1/24 dev br-ops; ip link set br-ops up"
     site.lab.host("net1").run(["sh", "-ec", operators])
     site.run()
@@ -361,6 +361,23 @@ def test_the_way_out_is_that_of_the_network_at_each_hop(deployed: Deployed, gues
     found = hops(deployed, guest, lambda: answers.append(asked(deployed.guests[guest], CLIENT, port)), port)
     assert answers == [outside]
     assert found == expected(tag, both_ways(None, outside, CLIENT), fixed, CLIENT)
+
+
+def test_metadata_is_asked_over_the_vlan_and_told_who_asks(deployed: Deployed) -> None:
+    """By the guest of another host, and in multi_host by one of the same."""
+    for host in ("net1", "compute1"):
+        serve(deployed.site.lab.host(host), 8775)
+    fixed = deployed.leases["db1"]["ip"]
+    said: list[str] = []
+    found = hops(deployed, "db1", lambda: said.append(asked(deployed.guests["db1"], "169.254.169.254", 80)), 80)
+    assert said == [fixed]
+    wanted = expected(100, set(), fixed, "169.254.169.254")
+    # Where bridged packets pass the packet filter, a request is led to the service before its bridge is seen.
+    for hop in (found, wanted):
+        del hop["router br100"]
+    assert found == wanted
+    for name in ("web1", "wide2"):
+        assert asked(deployed.guests[name], "169.254.169.254", 80) == deployed.leases[name]["ip"]
 
 
 def test_a_guest_of_a_flat_network_is_configured_by_a_file(deployed: Deployed) -> None:

@@ -153,7 +153,7 @@ def _host_plan(host: Host, site: _Site) -> Plan:
             **_packet_filter(host, served, site.settings),
             **_floating_ips(host, places),
             **_port_forwards(host, forwards),
-            **_metadata(served, site.settings),
+            **_metadata(carried, served, site.settings),
             **site.groups.section(present, _dhcp_servers(host, carried, site), site.settings),
         },
         **_floating_addresses(bound, site.settings),
@@ -440,11 +440,13 @@ def _dhcp_servers(host: Host, carried: list[Network], site: _Site) -> dict[str, 
     }
 
 
-def _metadata(served: list[Network], settings: Settings) -> Plan:
+def _metadata(carried: list[Network], served: list[Network], settings: Settings) -> Plan:
     if settings.metadata is None or not served:
         return {}
     host, port = settings.metadata
-    return {"metadata": {"host": host, "port": port}}
+    # Where bridged packets pass the packet filter, those of networks with another gateway are to get to that.
+    elsewhere = [network.bridge for network in carried if network not in served and network.manager != "flat"]
+    return {"metadata": {"host": host, "port": port, **({"elsewhere": elsewhere} if elsewhere else {})}}
 
 
 def _public_interface(host: Host, row: FloatingIp) -> str:

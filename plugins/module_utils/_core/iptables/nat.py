@@ -42,6 +42,7 @@ def nat(meaning: Intent, version: int) -> Wanted:
         f" -j SNAT --to-source {entry.to}"
         for entry in meaning.translations
     ]
+    redirection = _metadata_redirection(meaning)
     inwards, outwards = _towards_guests(meaning, bits), _from_guests(meaning, bits)
     to_guests = [jump(chain) for chain in inwards if chain == wrapped(_TO)]
     roots = {interface: next(iter(chains)) for interface, chains in outwards.items()}
@@ -52,7 +53,8 @@ def nat(meaning: Intent, version: int) -> Wanted:
     postrouting += hairpins.pop(wrapped("POSTROUTING"))
     return Wanted(
         chains={
-            wrapped("PREROUTING"): _metadata_redirection(meaning) + to_guests,
+            **redirection,
+            wrapped("PREROUTING"): redirection[wrapped("PREROUTING")] + to_guests,
             wrapped("OUTPUT"): to_guests,
             wrapped("POSTROUTING"): postrouting,
             POSTROUTING_BOTTOM: [jump(wrapped("snat"))],
@@ -119,12 +121,18 @@ def _hairpins(hairpins: t.Sequence[Hairpin], bits: int) -> dict[str, list[str]]:
     return rule_tree.grow(wrapped("POSTROUTING"), wrapped("within-"), "-s", branches, bits)
 
 
-def _metadata_redirection(meaning: Intent) -> list[str]:
+def _metadata_redirection(meaning: Intent) -> dict[str, list[str]]:
+    """The rule, which is of a chain of its own where it has exceptions: only who asks pays for these."""
     if meaning.metadata is None:
-        return []
-    host, port = meaning.metadata
+        return {wrapped("PREROUTING"): []}
+    host, port, elsewhere = meaning.metadata
+    asked = f"-d {METADATA_ADDRESS}/32 -p tcp -m tcp --dport {METADATA_PORT}"
     to = f"REDIRECT --to-ports {port}" if host is None else f"DNAT --to-destination {host}:{port}"
-    return [f"-d {METADATA_ADDRESS}/32 -p tcp -m tcp --dport {METADATA_PORT} -j {to}"]
+    if not elsewhere:
+        return {wrapped("PREROUTING"): [f"{asked} -j {to}"]}
+    passing = [f"-i {bridge} -j RETURN" for bridge in elsewhere]
+    chain = wrapped("to-metadata")
+    return {wrapped("PREROUTING"): [f"{asked} -j {chain}"], chain: [*passing, f"{asked} -j {to}"]}
 
 
 def _towards(destination: str | None) -> str:

@@ -68,7 +68,7 @@ def _metadata_input(meaning: Intent) -> list[str]:
     """The way in for what asked for the metadata address, though not from outside; the port itself stays as it is."""
     if meaning.metadata is None:
         return []
-    host, port = meaning.metadata
+    host, port, _elsewhere = meaning.metadata
     return [
         f"{f'-d {host}/32 ' if host else ''}{_not_from_outside(meaning)}-p tcp -m tcp --dport {port}"
         f" -m conntrack --ctstate DNAT --ctorigdst {METADATA_ADDRESS} -j ACCEPT"
@@ -79,7 +79,7 @@ def _metadata_forwarding(meaning: Intent) -> list[str]:
     """The way to a service on another host and back, for guests of bridges that forward nothing else as well."""
     if meaning.metadata is None or meaning.metadata.host is None:
         return []
-    host, port = meaning.metadata
+    host, port, _elsewhere = meaning.metadata
     return [
         f"-d {host}/32 {_not_from_outside(meaning)}-p tcp -m tcp --dport {port}"
         f" -m conntrack --ctstate DNAT --ctorigdst {METADATA_ADDRESS} -j ACCEPT",

@@ -51,6 +51,8 @@ _PURPOSES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     for pattern, subject, purpose in (
         (rf"-d {METADATA_ADDRESS}/32 .* -j REDIRECT --to-ports (\d+)", "metadata", "the way to port {1} of this host"),
         (rf"-d {METADATA_ADDRESS}/32 .* -j DNAT --to-destination (\S+)", "metadata", "the way to {1}"),
+        (rf"-d {METADATA_ADDRESS}/32 .* -j {wrapped('to-metadata')}", "metadata", "who is led there"),
+        (r"-i (\S+) -j RETURN", "bridge {1}", "metadata by its own gateway"),
         (rf".* --ctorigdst {METADATA_ADDRESS} .*-j ACCEPT", "metadata", "leave to pass"),
         (
             rf"-d (\S+){_HOST} -p (\w+) -m \w+ --dport (\S+) -j DNAT --to-destination ({_TARGET})\S*",

@@ -231,6 +231,7 @@ _PURPOSES = {
     "forced-networks": ("", "SNAT towards some"),
     "open-bridges": ("", "forwarding"),
     "closed-bridges": ("", "no forwarding"),
+    "metadata-elsewhere": ("bridge {key}", "metadata by its own gateway"),
 }
 
 
@@ -247,7 +248,7 @@ def _explain(name: str, key: str, value: str, labels: t.Mapping[str, str]) -> tu
         return None
     subject, purpose = known
     if subject:
-        return subject.format(key=key), purpose.format(value=value)
+        return subject.format(key=key.strip('"')), purpose.format(value=value)
     of_it = key.partition(" . ")[0].strip('"')
     is_bridge = key.startswith('"')
     place = of_it if is_bridge or "/" in of_it else f"{of_it}/{128 if ':' in of_it else 32}"

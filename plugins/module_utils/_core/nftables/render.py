@@ -60,7 +60,7 @@ def render(meaning: Intent, family: str) -> Table:
     meaning = meaning.of_version(version)
     sets: dict[str, Set] = {}
     chains: dict[str, list[str]] = {}
-    chains["prerouting"] = [*_metadata_redirection(meaning), *_towards_guests(meaning, version, sets)]
+    chains["prerouting"] = [*_metadata_redirection(meaning, sets), *_towards_guests(meaning, version, sets)]
     chains["nat-output"] = _towards_guests(meaning, version, sets)
     chains["postrouting"] = _postrouting(meaning, version, sets)
     guests = _guests(meaning.security, version, sets, chains)
@@ -82,12 +82,16 @@ def _plain(cidr: str) -> str:
 # -- translation ------------------------------------------------------------------------------------------------
 
 
-def _metadata_redirection(meaning: Intent) -> list[str]:
+def _metadata_redirection(meaning: Intent, sets: dict[str, Set]) -> list[str]:
     if meaning.metadata is None:
         return []
-    host, port = meaning.metadata
+    host, port, elsewhere = meaning.metadata
     to = f"redirect to :{port}" if host is None else f"dnat to {host}:{port}"
-    return [f"ip daddr {METADATA_ADDRESS} tcp dport {METADATA_PORT} {to}"]
+    inside = ""
+    if elsewhere:
+        sets["metadata-elsewhere"] = _interfaces(elsewhere)
+        inside = "iifname != @metadata-elsewhere "
+    return [f"ip daddr {METADATA_ADDRESS} {inside}tcp dport {METADATA_PORT} {to}"]
 
 
 def _towards_guests(meaning: Intent, version: int, sets: dict[str, Set]) -> list[str]:
@@ -210,7 +214,7 @@ def _metadata_forwarding(meaning: Intent) -> list[str]:
     """The way to a service on another host and back, for guests of bridges that forward nothing else as well."""
     if meaning.metadata is None or meaning.metadata.host is None:
         return []
-    host, port = meaning.metadata
+    host, port, _elsewhere = meaning.metadata
     inwards = f'iifname != "{meaning.public_interface}" ' if meaning.public_interface else ""
     asked = f"ct status dnat ct original ip daddr {METADATA_ADDRESS} "
     return [

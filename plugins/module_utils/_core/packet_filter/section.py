@@ -81,10 +81,11 @@ class Hairpin(t.NamedTuple):
 
 
 class Metadata(t.NamedTuple):
-    """Where the metadata service is; `host` None is this host itself."""
+    """Where the metadata service is; `host` None is this host itself. Who is on the bridges `elsewhere` asks others."""
 
     host: str | None
     port: int
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -372,6 +373,10 @@ def _metadata(value: object, path: str) -> Metadata:
     fields = Fields(value, path)
     host = fields.optional_address("host")
     port = fields.integer("port", 8775, 1, 65535)
+    elsewhere = tuple(
+        naming.interface_name(name, place)
+        for place, name in items(fields.raw("elsewhere", ()), fields.where("elsewhere"))
+    )
     fields.done()
     if host is not None:
         if host.startswith("127."):
@@ -380,7 +385,7 @@ def _metadata(value: object, path: str) -> Metadata:
             _host_address(fields, "host")
             if host == METADATA_ADDRESS:
                 raise InputError(f"{path}.host: {host!r} is what guests ask; give the address of the service itself")
-    return Metadata(host, port)
+    return Metadata(host, port, tuple(sorted(set(elsewhere))))
 
 
 def _refuse_overlaps(networks: tuple[Network, ...]) -> None:

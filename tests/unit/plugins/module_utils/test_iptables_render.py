@@ -76,6 +76,17 @@ def test_metadata_opens_the_filter_for_nothing_else():
     assert local["filter"].chains["nova-network-FORWARD"] == render()["filter"].chains["nova-network-FORWARD"]
 
 
+def test_metadata_of_others_is_excepted_in_a_chain_of_its_own():
+    nat = render({**PLAN, "metadata": {"host": None, "port": 8775, "elsewhere": ["br9", "br8"]}})["nat"].chains
+    asked = "-d 169.254.169.254/32 -p tcp -m tcp --dport 80"
+    assert nat["nova-network-PREROUTING"] == [f"{asked} -j nova-network-to-metadata"]
+    assert nat["nova-network-to-metadata"] == [
+        "-i br8 -j RETURN",
+        "-i br9 -j RETURN",
+        f"{asked} -j REDIRECT --to-ports 8775",
+    ]
+
+
 def test_ipv6_knows_nothing_of_ipv4_addresses():
     assert render(ROUTED, "ipv6") == render(PLAN, "ipv6")
 

@@ -192,6 +192,7 @@ REFUSED += [
     (routed(metadata={"host": "meta", "port": 8775}), "metadata.host: 'meta' is not an IPv4"),
     (routed(metadata={"host": None, "port": 0}), "metadata.port: 0"),
     (routed(metadata={"host": "169.254.169.254", "port": 80}), "is what guests ask"),
+    (routed(metadata={"host": None, "port": 80, "elsewhere": ["a b"]}), r"metadata.elsewhere\[0\]: 'a b'"),
     (routed(metadata={"host": "0.0.0.0", "port": 80}), "metadata.host: '0.0.0.0' is not the address of a host"),
 ]
 

@@ -562,3 +562,22 @@ def test_the_bridge_of_flat_networks_is_made_where_that_is_asked_for() -> None:
     assert (bridge["name"], bridge["interfaces"], bridge["addresses"], bridge["mtu"]) == ("br-ops", ["eth1"], [], 1400)
     assert made["compute2"]["links"]["bridges"] == []
     assert made["compute1"]["dnsmasq"]["instances"] == []
+
+
+def test_metadata_of_a_network_with_another_gateway_is_left_to_that() -> None:
+    networks = [
+        {"label": "blue", "fixed_range": "10.0.0.0/24", "multi_host": True},
+        {
+            "label": "red",
+            "fixed_range": "10.0.1.0/24",
+            "bridge": "br7",
+            "bridge_interface": "eth7",
+            "host": "net1",
+            "multi_host": False,
+        },
+    ]
+    guests = [instance("a", network="blue"), instance("b", network="red")]
+    declared = multi_host(networks=networks, instances=guests, settings={"nova_metadata_port": 8775})
+    made = {host: each["packet_filter"].get("metadata") for host, each in plans(declared).items()}
+    assert made["compute1"] == {"host": None, "port": 8775, "elsewhere": ["br7"]}
+    assert made["net1"] == {"host": None, "port": 8775}
