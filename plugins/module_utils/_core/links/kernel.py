@@ -10,7 +10,6 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import typing as t
 
 from .ways import Way
@@ -36,7 +35,7 @@ class Address:
     valid: int = FOREVER
     metric: int = 0
 
-    @functools.cached_property
+    @property
     def text(self) -> str:
         if self.peer is not None:
             return f"{self.local} peer {self.peer}/{self.prefix}"

@@ -11,7 +11,7 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-import dataclasses
+import typing as t
 
 from ..naming import OWNER_ALIAS
 from .kernel import Link
@@ -26,8 +26,7 @@ VLAN_MARK = OWNER_ALIAS
 ALIAS_MAX = 255
 
 
-@dataclasses.dataclass(frozen=True)
-class Mark:
+class Mark(t.NamedTuple):
     """What the alias of a bridge of ours names as ours.
 
     `complete` is False for the bare word, by which an operator hands a bridge over.
@@ -56,8 +55,7 @@ def parse_mark(alias: str) -> Mark | None:
     return Mark(named.get("interfaces", ()), named.get("addresses", ()), complete, moved[0] if moved else None)
 
 
-@dataclasses.dataclass(frozen=True)
-class PortMark:
+class PortMark(t.NamedTuple):
     """What the alias of an instance's port says: the bridge that we plugged it into (empty: none any more)."""
 
     bridge: str

@@ -50,7 +50,7 @@ class Bridge:
     #: The one among its interfaces whose addresses and routes may be moved to it.
     moved: str | None = None
 
-    @functools.cached_property
+    @property
     def named(self) -> Mark:
         """What the alias of the bridge names once all is as planned."""
         return Mark(self.interfaces, tuple(address.text for address in self.addresses), moved=self.moved)

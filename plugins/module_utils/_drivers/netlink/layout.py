@@ -58,11 +58,11 @@ class Reader:
     def __init__(self, start: int, wanted: Wanted) -> None:
         self._start = start
         self._wanted = wanted
-        #: By the length of the message and that of its first attribute, often a name; the one met last stands first.
-        self._layouts: dict[tuple[int, bytes], list[_Layout]] = {}
+        #: By the length of the message; the one met last stands first, since links that look alike come together.
+        self._layouts: dict[int, list[_Layout]] = {}
 
     def __call__(self, message: bytes) -> dict[str, t.Any]:
-        known = self._layouts.setdefault((len(message), message[self._start : self._start + 2]), [])
+        known = self._layouts.setdefault(len(message), [])
         for number, layout in enumerate(known):
             if layout.fits(message):
                 if number:
