@@ -42,13 +42,12 @@ def test_one_that_is_not_there() -> None:
 def test_it_has_a_session_of_its_own_and_inherits_what_is_named() -> None:
     reader, writer = os.pipe()
     try:
-        script = f"cut -d' ' -f6 /proc/self/stat; echo held >&{writer}"
+        script = f"cut -d' ' -f6 /proc/self/stat; echo held > /proc/self/fd/{writer}"
         done = programs.run(["/bin/sh", "-c", script], inherits=(writer,))
-        assert int(done.output) != os.getsid(0)
-        assert os.read(reader, 10) == b"held\n"
     finally:
-        os.close(reader)
         os.close(writer)
+    with os.fdopen(reader) as told:
+        assert (int(done.output) != os.getsid(0), told.read()) == (True, "held\n")
 
 
 def test_several_each_under_its_name() -> None:
