@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import address_pairs, addressing, naming, port_forwards
+from . import address_pairs, addressing, naming, plan_floating, port_forwards
 from .addressing import stable_mac
 from .declaration import Declaration, Host
 from .errors import InputError
@@ -130,10 +130,10 @@ def _host_plan(host: Host, site: _Site) -> Plan:
     carried = _carried(host, present, site)
     served = [network for network in carried if network.label in site.served.get(host.name, ())]
     _check_nodes(host, carried, served)
-    places = [(row, _public_interface(host, row)) for row in site.floating_ips.get(host.name, ())]
+    places = [(row, plan_floating.public_interface(host, row)) for row in site.floating_ips.get(host.name, ())]
     forwards = site.port_forwards.get(host.name, [])
     shared = [site.state.floating_ips[address] for address in dict.fromkeys(row.address for row in forwards)]
-    bound = places + [(row, _public_interface(host, row)) for row in shared]
+    bound = places + [(row, plan_floating.public_interface(host, row)) for row in shared]
     bound.sort(key=lambda place: addressing.order(place[0].address))
     return {
         "version": VERSION,
@@ -151,12 +151,12 @@ def _host_plan(host: Host, site: _Site) -> Plan:
         "dnsmasq": {"instances": [_dnsmasq(host, network, site) for network in served]},
         "packet_filter": {
             **_packet_filter(host, served, site.settings),
-            **_floating_ips(host, places),
-            **_port_forwards(host, forwards),
+            **plan_floating.floating_ips(host, places),
+            **plan_floating.port_forwards(host, forwards),
             **_metadata(carried, served, site.settings),
             **site.groups.section(present, _dhcp_servers(host, carried, site), site.settings),
         },
-        **_floating_addresses(bound, site.settings),
+        **plan_floating.floating_addresses(bound, site.settings),
     }
 
 
@@ -456,58 +456,3 @@ def _metadata(carried: list[Network], served: list[Network], settings: Settings)
     others = (network for network in carried if network.label not in labels)
     elsewhere = [network.bridge for network in others if network.manager != "flat"]
     return {"metadata": {"host": host, "port": port, **({"elsewhere": elsewhere} if elsewhere else {})}}
-
-
-def _public_interface(host: Host, row: FloatingIp) -> str:
-    """The host's own, else the one of the floating IP's range."""
-    interface = host.public_interface or row.interface
-    if interface is None:
-        raise InputError(
-            f"host {host.name!r} is to have floating IP {row.address} of pool {row.pool!r}, but no interface is named "
-            "for it; set nova_public_interface of the host, or the interface of its range"
-        )
-    return interface
-
-
-def _floating_ips(host: Host, places: list[tuple[FloatingIp, str]]) -> Plan:
-    for row, _interface in places:
-        if row.address == host.routing_source_ip:
-            raise InputError(
-                f"host {host.name!r}: {row.address} is its nova_routing_source_ip or nova_my_ip, but also a floating "
-                f"IP that leads to {row.fixed_address}, and all that comes for the host would go there; "
-                "take another address for one of the two"
-            )
-    entries = [
-        {"address": row.address, "fixed_address": row.fixed_address, "interface": interface}
-        for row, interface in places
-    ]
-    return {"floating_ips": entries} if entries else {}
-
-
-def _port_forwards(host: Host, forwards: list[PortForward]) -> Plan:
-    for row in forwards:
-        if row.address == host.routing_source_ip:
-            raise InputError(
-                f"host {host.name!r}: {row.address} is its nova_routing_source_ip or nova_my_ip, but also a floating "
-                "IP with port forwards, and would go with these; take another address for one of the two"
-            )
-    entries = [
-        {
-            "address": row.address,
-            "protocol": row.protocol,
-            "ports": str(row.from_port) if row.from_port == row.to_port else f"{row.from_port}:{row.to_port}",
-            "fixed_address": row.fixed_address,
-            "fixed_port": row.fixed_port,
-        }
-        for row in forwards
-    ]
-    return {"port_forwards": entries} if entries else {}
-
-
-def _floating_addresses(places: list[tuple[FloatingIp, str]], settings: Settings) -> Plan:
-    if not places:
-        return {}
-    section: Plan = {"addresses": [{"address": row.address, "interface": interface} for row, interface in places]}
-    if settings.send_arp_for_ha:
-        section["send_arp"] = settings.send_arp_for_ha_count
-    return {"floating_addresses": section}
