@@ -33,6 +33,10 @@ def render(meaning: Intent, family: str, checksum: bool = True) -> dict[str, Wan
     return tables
 
 
+#: DHCP and DNS, as nova opened them; DHCPv6 knows UDP alone.
+_SERVICES = {4: ((67, ("udp", "tcp")), (53, ("udp", "tcp"))), 6: ((547, ("udp",)), (53, ("udp", "tcp")))}
+
+
 def _filter(meaning: Intent, version: int) -> Wanted:
     forward = _metadata_forwarding(meaning) + [
         f"-{side} {entry.bridge} -j {'ACCEPT' if entry.allowed else 'DROP'}"
@@ -42,8 +46,8 @@ def _filter(meaning: Intent, version: int) -> Wanted:
     services = [
         f"-i {bridge} -p {protocol} -m {protocol} --dport {port} -j ACCEPT"
         for bridge in meaning.services
-        for port in (67, 53)
-        for protocol in ("udp", "tcp")
+        for port, protocols in _SERVICES[version]
+        for protocol in protocols
     ]
     services += _metadata_input(meaning)
     groups = security_groups(meaning.security, version)

@@ -68,7 +68,7 @@ _PURPOSES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"-s (\S+) -j ACCEPT", "", "no SNAT"),
         (r"-[io] (\S+) -j ACCEPT", "", "forwarding"),
         (r"-[io] (\S+) -j DROP", "", "no forwarding"),
-        (r"-i (\S+) -p (?:udp|tcp) -m (?:udp|tcp) --dport 67 -j ACCEPT", "", "DHCP"),
+        (r"-i (\S+) -p (?:udp|tcp) -m (?:udp|tcp) --dport (?:67|547) -j ACCEPT", "", "DHCP"),
         (r"-i (\S+) -p (?:udp|tcp) -m (?:udp|tcp) --dport 53 -j ACCEPT", "", "DNS"),
         (r"-o (\S+) -p udp -m udp --dport 68 -j CHECKSUM --checksum-fill", "", "DHCP checksums"),
     )

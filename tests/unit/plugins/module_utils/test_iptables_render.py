@@ -146,8 +146,17 @@ def test_anywhere_is_left_out():
     assert nat["nova-network-snat"][2] == "-s 10.0.1.5/32 -j SNAT --to-source 192.0.2.9"
 
 
-def test_ipv6_is_the_filter_part():
-    assert render(family="ipv6") == {"filter": render()["filter"], "nat": iptables.Wanted()}
+def test_ipv6_is_the_filter_part_with_its_own_dhcp():
+    tables, ipv4 = render(family="ipv6"), render()["filter"]
+    assert tables.keys() == {"filter", "nat"} and tables["nat"] == iptables.Wanted()
+    services = tables["filter"].chains.pop("nova-network-INPUT")
+    assert services == [
+        "-i br100 -p udp -m udp --dport 547 -j ACCEPT",
+        "-i br100 -p udp -m udp --dport 53 -j ACCEPT",
+        "-i br100 -p tcp -m tcp --dport 53 -j ACCEPT",
+    ]
+    del ipv4.chains["nova-network-INPUT"]
+    assert tables["filter"] == ipv4
 
 
 def test_ipv6_addresses_lead_to_guests_under_the_same_names():
