@@ -49,6 +49,25 @@ def test_security_groups_put_it_on_once_and_check_mode_foretells_it(off):
     assert (again["changed"], again["actions"], again["warnings"]) == (False, [], [])
 
 
+def test_floating_ips_that_it_keeps_from_guests_of_other_hosts_are_named(off):
+    """That it does is shown by test_packet_paths."""
+    local, remote = ({"address": f"192.0.2.10{n}", "fixed_address": f"10.0.0.{n}"} for n in (3, 4))
+    public = {"public_interface": "ext0"}
+
+    def said(plan):
+        return [text for text in apply(plan)["warnings"] if "guests of other hosts do not reach" in text]
+
+    assert said({"networks": [NETWORK], **public, "floating_ips": [remote]}) == []
+    assert said({**GUARDED, **public, "floating_ips": [local]}) == []
+    [warning] = said({**GUARDED, **public, "floating_ips": [local, remote]})
+    assert "floating IP 192.0.2.104 from" in warning and bridge_netfilter.KEYS[0] in warning
+    # Others have put it on, on a host without guests.
+    [warning] = said({"networks": [NETWORK], **public, "floating_ips": [local, remote]})
+    assert "floating IP 192.0.2.103 and 1 more" in warning
+    ports = [{"address": "192.0.2.9", "protocol": "tcp", "ports": "80", "fixed_address": "10.0.0.4", "fixed_port": 80}]
+    assert len(said({"networks": [NETWORK], **public, "port_forwards": ports})) == 1
+
+
 def test_one_that_was_put_off_by_hand_is_put_on_again(off):
     apply(GUARDED)
     SETTINGS[0].write_text("0\n")

@@ -65,6 +65,16 @@ def test_runs_at_once_end_as_one(site: Site) -> None:
     assert site.run().changed == 0
 
 
+def test_a_run_on_some_hosts_alone_needs_the_controller(site: Site) -> None:
+    refused = site.run("--limit", "compute1", check=False)
+    assert "--limit 'compute1,localhost'" in " ".join(refused.stdout.split()).replace("''", "'")
+    assert list(refused.recap) == ["compute1"] and refused.changed == 0
+    done = site.run("--limit", "compute1,localhost")
+    assert sorted(done.recap) == ["compute1", "localhost"] and done.changed > 0
+    site.run()
+    assert site.run("--limit", "compute1,localhost").changed == 0
+
+
 def test_a_host_that_is_off_does_not_stop_the_others_and_has_its_turn_later(site: Site) -> None:
     site.lab.host("compute2").kill()
     result = site.run(check=False)

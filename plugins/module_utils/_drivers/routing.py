@@ -40,6 +40,7 @@ def apply(
         result["changed"] = result["changed"] or bool(bridged.actions)
         result["actions"] += bridged.actions
         result["warnings"] += bridged.warnings
+    result["warnings"] += bridge_netfilter.kept_within(rules)
     result["warnings"] += foreign_rules.at_gateway(rules, in_iptables=filter_by is BACKENDS["iptables"])
     result["warnings"] += [text for text in told if text not in result["warnings"]]
     return result
