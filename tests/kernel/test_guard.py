@@ -9,10 +9,10 @@ import signal
 import time
 
 import pytest
+from a_link import bridge, exists, ip, master
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import guard, guarded, host, netlink, recorded
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links as driver
-from test_links import bridge, exists, ip, master
 from test_moving import MOVED, carried, everything
 from test_moving import host as a_host
 

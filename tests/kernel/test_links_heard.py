@@ -11,10 +11,10 @@ import json
 import os
 import signal
 import subprocess
-import time
 import typing as t
 
 import pytest
+from a_link import ip, until
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links as core
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links, netlink
@@ -32,10 +32,6 @@ def section(*ranges: str, **sysctl: str) -> dict[str, t.Any]:
 PLAN = section("fd00::/64")
 
 
-def ip(words: str) -> str:
-    return subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True).stdout
-
-
 def setting(key: str, value: str | None = None) -> str:
     path = "/proc/sys/" + key.replace(".", "/")
     if value is not None:
@@ -43,13 +39,6 @@ def setting(key: str, value: str | None = None) -> str:
             handle.write(value)
     with open(path, encoding="ascii") as handle:
         return handle.read().strip()
-
-
-def until(condition: t.Callable[[], object]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def addresses(name: str = "eth1") -> set[str]:

@@ -7,10 +7,10 @@ import json
 import os
 import subprocess
 import sys
-import time
 import typing as t
 
 import pytest
+from a_link import ip, until
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links
 
 pytestmark = pytest.mark.usefixtures("netns")
@@ -28,10 +28,6 @@ link.sendto(struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0), ("ff02::1", 
 """
 
 
-def ip(words: str) -> str:
-    return subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True).stdout
-
-
 def default_routes() -> list[str]:
     return [route["dev"] for route in json.loads(ip("-6 -json route show default"))]
 
@@ -39,13 +35,6 @@ def default_routes() -> list[str]:
 def accept_ra(name: str) -> str:
     with open(f"/proc/sys/net/ipv6/conf/{name}/accept_ra", encoding="ascii") as setting:
         return setting.read().strip()
-
-
-def until(condition: t.Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import time
 import typing as t
 
 import pytest
+from a_link import exists, ip, shown, veth
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.links import operations
@@ -33,26 +34,8 @@ def host(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(rules.programs, "find", lambda name: f"/usr/bin/{name}")
 
 
-def ip(words: str) -> str:
-    return subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True).stdout
-
-
-def shown(name: str) -> dict[str, t.Any]:
-    """A link as another tool sees it."""
-    return json.loads(ip(f"-json -details address show dev {name}"))[0]
-
-
-def exists(name: str) -> bool:
-    return os.path.exists(f"/proc/sys/net/ipv4/conf/{name}")
-
-
 def hairpin(name: str) -> bool:
     return shown(name)["linkinfo"]["info_slave_data"]["hairpin"]
-
-
-def veth(*names: str) -> None:
-    for name in names:
-        ip(f"link add name {name} type veth peer name {name.upper()}")
 
 
 def bridge(name: str = "br100", **keys: t.Any) -> dict[str, t.Any]:

@@ -10,12 +10,11 @@ import subprocess
 import time
 
 import pytest
-import test_links
+from a_link import addresses, bridge, dump, exists, ip, master, monitored, settle, shown, veth
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links as driver
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import netlink
-from test_links import addresses, bridge, exists, ip, master, monitored, settle, shown, veth
 
 pytestmark = pytest.mark.usefixtures("netns")
 
@@ -118,7 +117,7 @@ def carried(name: str) -> dict[str, list[str]]:
 
 def everything() -> str:
     """Links and addresses, without the times that pass."""
-    return re.sub(r'"(valid|preferred)_life_time": \d+', "", test_links.dump())
+    return re.sub(r'"(valid|preferred)_life_time": \d+', "", dump())
 
 
 def without(found: dict[str, list[str]], word: str) -> dict[str, list[str]]:

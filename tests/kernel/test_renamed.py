@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
+from a_link import ip
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links, names, netlink, origin
 
@@ -16,10 +16,6 @@ pytestmark = pytest.mark.usefixtures("netns")
 def kept(tmp_path, monkeypatch):
     monkeypatch.setattr(names, "FILE", str(tmp_path / "interfaces.json"))
     return tmp_path / "interfaces.json"
-
-
-def ip(words: str) -> str:
-    return subprocess.run(["ip", *words.split()], check=True, capture_output=True, text=True).stdout
 
 
 def cards(*each: str) -> None:
