@@ -451,8 +451,9 @@ def pytest_run(lanes: list[str], failed: list[str]) -> int:
     print(f"[pytest] {' '.join(folders)}", flush=True)
     words = ["-v"] if VERBOSE else []
     if len(folders) > 1:
-        # The tests of a file may build upon each other: they stay together, in their order.
-        words += ["--numprocesses=2", "--dist=loadfile", "--max-worker-restart=0"]
+        # The tests of a file may build upon each other: they stay together, in their order. Three at once on two
+        # processors, since those of the lab wait as long as they work.
+        words += ["--numprocesses=3", "--dist=loadfile", "--max-worker-restart=0"]
     return subprocess.run(
         [VENV / "python", "-m", "pytest", "--durations=20", "--durations-min=2", *words, *folders],
         cwd=ROOT,

@@ -51,9 +51,9 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import dnsmasq, programs
 calls, run = [], programs.run
-def noted(arguments, *more):
+def noted(arguments, *more, **named):
     calls.append(" ".join(arguments[:3]))
-    return run(arguments, *more)
+    return run(arguments, *more, **named)
 programs.run = noted
 result, failed = dnsmasq.run(json.loads(sys.argv[2]), sys.argv[3] == "check")
 print(json.dumps({**result, "failed": failed, "calls": calls}))

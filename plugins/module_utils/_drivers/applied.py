@@ -26,6 +26,9 @@ LOCK_FILE = f"{naming.RUN_DIR}/applied.lock"
 #: Keys of the host plan that say what rules there are.
 RULES = ("port_filter", "packet_filter", "floating_addresses", "backend")
 
+#: What a plan means that says nothing of a section.
+_LEFT_OUT = {"floating_addresses": {"addresses": []}}
+
 Sections = dict[str, t.Any]
 
 
@@ -41,7 +44,7 @@ def noting(sections: t.Mapping[str, t.Any], *, check: bool, wait: float) -> t.It
         # What cannot be read is written anew, here and at the end of the run.
         with contextlib.suppress(NovaError):
             before = rules()
-        if any(key not in before or before[key] != section for key, section in sections.items()):
+        if any(before.get(key, _LEFT_OUT.get(key)) != section for key, section in sections.items()):
             files.write(NOTE_FILE, json.dumps({**_noted(), **sections}), 0o600)
 
 
