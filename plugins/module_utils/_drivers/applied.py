@@ -26,10 +26,10 @@ LOCK_FILE = f"{naming.RUN_DIR}/applied.lock"
 #: Keys of the host plan that say what rules there are.
 RULES = ("port_filter", "packet_filter", "floating_addresses", "backend")
 
-#: What a plan means that says nothing of a section.
-_LEFT_OUT = {"floating_addresses": {"addresses": []}}
-
 Sections = dict[str, t.Any]
+
+#: What a plan means that says nothing of a section.
+_LEFT_OUT: Sections = {"floating_addresses": {"addresses": []}}
 
 
 @contextlib.contextmanager
