@@ -29,7 +29,7 @@ RULES = ("port_filter", "packet_filter", "floating_addresses", "backend")
 Sections = dict[str, t.Any]
 
 #: What a plan means that says nothing of a section.
-_LEFT_OUT: Sections = {"floating_addresses": {"addresses": []}}
+LEFT_OUT: Sections = {"floating_addresses": {"addresses": []}}
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def noting(sections: t.Mapping[str, t.Any], *, check: bool, wait: float) -> t.It
         # What cannot be read is written anew, here and at the end of the run.
         with contextlib.suppress(NovaError):
             before = rules()
-        if any(before.get(key, _LEFT_OUT.get(key)) != section for key, section in sections.items()):
+        if any(before.get(key, LEFT_OUT.get(key)) != section for key, section in sections.items()):
             files.write(NOTE_FILE, json.dumps({**_noted(), **sections}), 0o600)
 
 

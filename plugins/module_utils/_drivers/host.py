@@ -95,7 +95,7 @@ def _packet_filter(plan: Plan, order: Order) -> Result:
     name = plan.get("backend", "iptables")
     if name not in routing.BACKENDS:
         raise InputError(f"backend: {name!r} is none of {', '.join(routing.BACKENDS)}")
-    floating = plan.get("floating_addresses", {"addresses": []})
+    floating = plan.get("floating_addresses", applied.LEFT_OUT["floating_addresses"])
     with order.noting(plan, "packet_filter", "floating_addresses", "backend"):
         return routing.apply(
             routing.BACKENDS[name], plan["packet_filter"], floating, check=order.check, diff=True, wait=order.wait
