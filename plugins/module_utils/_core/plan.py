@@ -453,6 +453,6 @@ def _metadata(carried: list[Network], served: list[Network], settings: Settings)
     host, port = settings.metadata
     # Where bridged packets pass the packet filter, those of networks with another gateway are to get to that.
     labels = _labels(served)
-    others = (network for network in carried if network.label not in labels)
-    elsewhere = [network.bridge for network in others if network.manager != "flat"]
+    # Flat networks may share a bridge.
+    elsewhere = list(dict.fromkeys(network.bridge for network in carried if network.label not in labels))
     return {"metadata": {"host": host, "port": port, **({"elsewhere": elsewhere} if elsewhere else {})}}

@@ -581,3 +581,14 @@ def test_metadata_of_a_network_with_another_gateway_is_left_to_that() -> None:
     made = {host: each["packet_filter"].get("metadata") for host, each in plans(declared).items()}
     assert made["compute1"] == {"host": None, "port": 8775, "elsewhere": ["br7"]}
     assert made["net1"] == {"host": None, "port": 8775}
+
+
+def test_metadata_of_flat_networks_is_left_to_the_gateway_of_their_operator() -> None:
+    networks = [
+        {"label": "blue", "fixed_range": "10.0.0.0/24"},
+        {"label": "red", "manager": "flat", "fixed_range": "10.0.1.0/24", "bridge": "br-ops"},
+        {"label": "pink", "manager": "flat", "fixed_range": "10.0.2.0/24", "bridge": "br-ops"},
+    ]
+    guests = [instance("a", "net1", network="red"), instance("b", "net1", network="pink")]
+    made = plans(site(networks=networks, instances=guests, settings={"nova_metadata_port": 8775}))
+    assert made["net1"]["packet_filter"]["metadata"] == {"host": None, "port": 8775, "elsewhere": ["br-ops"]}
