@@ -40,6 +40,7 @@ PLAN = {
     ],
 }
 NOTHING = {"networks": []}
+HOOKS = ("input", "forward")
 IPS = PLAN["floating_ips"]
 
 FOREIGN = """
@@ -194,6 +195,25 @@ def test_chains_of_others_that_drop_are_told(nft):
     (warning,) = apply()["warnings"]
     assert "chain pass of table inet fence drops what its own rules do not accept" in warning
     assert apply()["warnings"] == []
+
+
+@pytest.mark.parametrize(("family", "told"), [("ip", (4,)), ("ip6", (6,)), ("inet", (4, 6))])
+@pytest.mark.parametrize("versions", [(4,), (6,), (4, 6)])
+def test_chains_of_others_that_drop_concern_the_versions_of_their_family(nft, family, told, versions):
+    chains = "".join(f"chain {hook} {{ type filter hook {hook} priority 0; policy drop; }}; " for hook in HOOKS)
+    nft.load(f"table {family} fence {{ {chains}}}")
+    ranges = {"cidr": "10.0.0.0/24" if 4 in versions else None, "cidr_v6": "fd00::/64" if 6 in versions else None}
+    network = {**PLAN["networks"][0], **ranges, "snat": False}
+    warnings = apply({"routing_source_ip": "", "networks": [network]})["warnings"]
+    concerned = set(told) & set(versions)
+    assert len(warnings) == (2 if concerned else 0)
+    assert all(f"of table {family} fence drops" in warning for warning in warnings)
+    said = "".join(warnings)
+    assert ("the guests' traffic" in said, "DHCP," in said, "DHCPv6" in said) == (
+        bool(concerned),
+        4 in concerned,
+        6 in concerned,
+    )
 
 
 def test_a_refused_transaction_changes_nothing(nft):

@@ -60,6 +60,8 @@ class Intent:
     untranslated: tuple[Untranslated, ...] = ()
     forwarding: tuple[Forwarding, ...] = ()
     services: tuple[str, ...] = ()
+    #: Those of which the networks have ranges.
+    versions: frozenset[int] = frozenset()
     #: Of several for one fixed address and interface, the first gives the source.
     floating_ips: tuple[FloatingIp, ...] = ()
     port_forwards: tuple[PortForward, ...] = ()
@@ -133,6 +135,7 @@ def intent(section: Section, own_address: str | None = None) -> Intent:
         untranslated=unique(kept for network in section.networks for kept in _untranslated(section, network)),
         forwarding=unique(Forwarding(network.bridge, network.gateway) for network in section.networks),
         services=unique(network.bridge for network in section.networks if network.dhcp),
+        versions=frozenset(addressing.version(cidr) for network in section.networks for cidr in network.cidrs),
         floating_ips=section.floating_ips,
         port_forwards=section.port_forwards,
         hairpins=section.hairpins,

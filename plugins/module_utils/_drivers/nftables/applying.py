@@ -260,12 +260,25 @@ def _refusal(done: programs.Done, text: str) -> str:
 
 def _warn_of_closed_chains(run: _Run, kernel: Kernel) -> None:
     """What we let pass still has to pass these."""
-    concerned = {"forward"} if any(entry.allowed for entry in run.meaning.forwarding) else set()
-    concerned |= {"input"} if run.meaning.services or run.meaning.metadata else set()
+    forwarded = any(entry.allowed for entry in run.meaning.forwarding)
     for found in kernel.closed():
-        if found.hook in concerned:
-            what = "the guests' traffic" if found.hook == "forward" else "the guests' DHCP, DNS and metadata requests"
+        versions = found.versions & run.meaning.versions
+        if found.hook == "forward":
+            what = "the guests' traffic" if forwarded and versions else ""
+        else:
+            what = _asked_of_the_host(run.meaning, versions)
+        if what:
             run.warnings.append(
                 f"chain {found.chain} of table {found.table} drops what its own rules do not accept, {what} as well: "
                 "what the rules of nova let pass in a table of their own has to be accepted there, too"
             )
+
+
+def _asked_of_the_host(meaning: Intent, versions: t.AbstractSet[int]) -> str:
+    """What guests want of it by these versions of IP; an empty text for nothing."""
+    found = []
+    if 4 in versions and (meaning.services or meaning.metadata):
+        found.append("the guests' DHCP, DNS and metadata requests")
+    if 6 in versions and meaning.services:
+        found.append("the guests' DHCPv6 requests, neighbour and router discovery")
+    return " and ".join(found)

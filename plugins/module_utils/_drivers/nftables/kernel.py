@@ -25,6 +25,12 @@ from ..netlink.wire import ATTRIBUTE, MESSAGE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_
 #: Numbers of the families: each but the bridge's own also sees what is in `inet`.
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 _INET = 1
+#: Families in which others' chains meet packets of these versions.
+_MEETING = (
+    (socket.AF_INET, "ip", frozenset({4})),
+    (socket.AF_INET6, "ip6", frozenset({6})),
+    (_INET, "inet", frozenset({4, 6})),
+)
 
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 10 << 8
@@ -67,6 +73,8 @@ class Closed(t.NamedTuple):
     table: str
     chain: str
     hook: str
+    #: Of the packets that come to it.
+    versions: frozenset[int]
 
 
 class Kernel:
@@ -96,7 +104,7 @@ class Kernel:
         return self._again(lambda: any(map(self._has, FAMILIES.values())))
 
     def closed(self) -> list[Closed]:
-        """Chains of others through which IPv4 packets come to the host or pass it, and that drop by their policy."""
+        """Chains of others through which packets come to the host or pass it, and that drop by their policy."""
         return self._again(self._closed)
 
     # -- what is read
@@ -129,13 +137,14 @@ class Kernel:
 
     def _closed(self) -> list[Closed]:
         found = []
-        for family, word in ((socket.AF_INET, "ip"), (_INET, "inet")):
+        for family, word, versions in _MEETING:
             for at in self._dump(_GET_CHAIN, family):
                 if _CHAIN_HOOK not in at or at.get(_CHAIN_POLICY) != _U32.pack(0) or at[_CHAIN_TABLE] == _text(NAME):
                     continue
                 hook = _HOOK_NAMES.get(_U32.unpack(_attributes(at[_CHAIN_HOOK])[_HOOK_NUMBER])[0])
                 if hook:
-                    found.append(Closed(f"{word} {_word(at[_CHAIN_TABLE])}", _word(at[_CHAIN_NAME]), hook))
+                    table, chain = f"{word} {_word(at[_CHAIN_TABLE])}", _word(at[_CHAIN_NAME])
+                    found.append(Closed(table, chain, hook, versions))
         return found
 
     def _elements(
