@@ -21,6 +21,7 @@ import a_bridge
 import pytest
 from a_bridge import ip
 from a_router import Nftables
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import port_filter
 from frames import udp
 
@@ -100,6 +101,18 @@ def test_the_run_after_a_killed_one_ends_it(nft: Nftables, change: t.Any, deed: 
     apply(goal)
     assert nft.save() == wanted
     assert not apply(goal, check=True)["changed"]
+
+
+def test_what_a_killed_run_had_given_to_its_program_does_not_overrule_the_next(nft: Nftables) -> None:
+    apply(PLAN)
+    wanted = nft.save()
+    go = nft.folder / "go"
+    killed(nft, NOTHING, f"kill -9 $PPID; until [ -e {go} ]; do sleep 0.05; done")
+    with pytest.raises(HostError, match="another run is at work on this host"):
+        port_filter.apply(PLAN, check=False, wait=0)
+    go.touch()
+    apply(PLAN)
+    assert nft.save() == wanted
 
 
 def test_no_frame_slips_through_and_none_is_lost_while_runs_are_killed(nft: Nftables) -> None:

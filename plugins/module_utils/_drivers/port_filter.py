@@ -44,13 +44,13 @@ def _apply(want: port_filter.Plan, check: bool, wait: int) -> Result:
         if want != port_filter.Plan() and not check:
             programs.need("nft", "nftables")
         return _without(want)
-    difference = _look(nft, want)
-    if difference.changed and not check:
-        with lock.exclusive(LOCK_FILE, wait) as held:
-            # Another run may have been at work until now.
-            difference = _look(nft, want)
-            if difference.changed:
-                _load(nft, difference.script, held)
+    if check:
+        return _result(_look(nft, want))
+    # Before the look: what a killed run had given to its program may be yet to come.
+    with lock.exclusive(LOCK_FILE, wait) as held:
+        difference = _look(nft, want)
+        if difference.changed:
+            _load(nft, difference.script, held)
     return _result(difference)
 
 
