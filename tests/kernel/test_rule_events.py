@@ -89,6 +89,12 @@ def test_a_flood_is_ours_though_its_end_is_lost_and_the_socket_stays_whole(liste
     assert not gather(listening).ours
 
 
+@pytest.mark.timeout(20)
+def test_a_socket_that_does_not_work_may_have_told_anything(netns) -> None:
+    with socket.socket() as unconnected:
+        assert gather(unconnected) == (True, [])
+
+
 def _all(listening: socket.socket) -> list[bytes]:
     listening.setblocking(False)
     told = []

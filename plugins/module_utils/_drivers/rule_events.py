@@ -10,6 +10,7 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 import socket
 import struct
@@ -36,28 +37,31 @@ class Events:
 
     def gather(self, quiet: float, limit: float) -> core.Seen:
         """What was told, until nothing comes for `quiet` seconds, or after `limit`. What got lost may be ours."""
-        lost, told = self._read()
+        told: list[bytes] = []
         end = time.monotonic() + limit
-        while (left := end - time.monotonic()) > 0 and select.select([self._socket], [], [], min(quiet, left))[0]:
-            more_lost, more = self._read()
-            lost, told = lost or more_lost, told + more
+        try:
+            lost = self._read(told)
+            while (left := end - time.monotonic()) > 0 and select.select([self._socket], [], [], min(quiet, left))[0]:
+                lost = self._read(told) or lost
+        except OSError:
+            lost = True  # it tells nothing any more, whatever happened meanwhile
         seen = core.read(told)
         # Nothing to be read: it was somebody's error or call that woke us.
         return core.Seen(seen.ours or lost or not told, seen.programs)
 
-    def _read(self) -> tuple[bool, list[bytes]]:
-        """Whether something got lost, and what waits now."""
-        dropped, full = self._memory()
-        told: list[bytes] = []
-        failed = False
+    def _read(self, told: list[bytes]) -> bool:
+        """Add what waits now; whether something got lost."""
+        dropped, lost = self._memory()
         while True:
             try:
                 told.append(self._socket.recv(_DATAGRAM))
             except BlockingIOError:
                 break
-            except OSError:
-                failed = True
-        return full or failed or self._memory()[0] != dropped, told
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                lost = True
+        return lost or self._memory()[0] != dropped
 
     def _memory(self) -> tuple[int, bool]:
         """How much was dropped so far, and whether so much waits that more may have been before it was read."""
