@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import itertools
 import re
 import socket
+import struct
 import typing as t
 import uuid
 
@@ -77,6 +79,14 @@ class Range(t.NamedTuple):
 def number(value: str) -> int:
     """The integer of an address that is known to be one."""
     return int.from_bytes(socket.inet_pton(socket.AF_INET6 if ":" in value else socket.AF_INET, value), "big")
+
+
+def numbers(values: t.Sequence[str], bits: int) -> t.Sequence[int]:
+    """The integers of many addresses that are known to be such, of so many bits each."""
+    if bits == 128:
+        return list(map(number, values))
+    packed = b"".join(map(socket.inet_pton, itertools.repeat(socket.AF_INET), values))
+    return struct.unpack(f"!{len(values)}I", packed)
 
 
 def version(value: str) -> int:

@@ -17,7 +17,7 @@ import typing as t
 
 from .. import addressing, rule_tree
 from ..packet_filter import METADATA_ADDRESS, METADATA_PORT, Hairpin, Intent, PortForward
-from ..rule_tree import Branch
+from ..rule_tree import Branch, Leaves
 from .table import POSTROUTING_BOTTOM, Wanted, jump, wrapped
 
 _TO, _FROM = "float-to", "float-from"
@@ -74,16 +74,31 @@ def nat(meaning: Intent, version: int) -> Wanted:
 
 def _towards_guests(meaning: Intent, bits: int) -> dict[str, list[str]]:
     """The tree of what is led to guests: first the single ports of an address, then all the rest of it."""
-    rules: dict[str, list[str]] = {}
+    ports: dict[str, list[str]] = {}
     for forward in meaning.port_forwards:
-        rules.setdefault(forward.address, []).append(_port_forward(forward, bits))
-    for entry in meaning.floating_ips:
-        rule = f"-d {entry.address}/{bits} -j DNAT --to-destination {entry.fixed_address}"
-        rules.setdefault(entry.address, []).append(rule)
-    if not rules:
+        ports.setdefault(forward.address, []).append(_port_forward(forward, bits))
+    whole = {address: fixed for address, fixed, _interface in meaning.floating_ips}
+    if not ports and not whole:
         return {}
-    branches = (Branch(addressing.number(address), bits, of_it) for address, of_it in rules.items())
-    return rule_tree.grow(wrapped(_TO), wrapped("to-"), "-d", branches, bits)
+    if not ports:
+        wanted = _one_each("-d", "DNAT --to-destination", whole, bits)
+    else:
+        for address, fixed in whole.items():
+            ports.setdefault(address, []).append(f"-d {address}/{bits} -j DNAT --to-destination {fixed}")
+        wanted = rule_tree.leaves(Branch(addressing.number(one), bits, rules) for one, rules in ports.items())
+    return rule_tree.grow(wrapped(_TO), wrapped("to-"), "-d", wanted, bits)
+
+
+def _one_each(option: str, target: str, ways: t.Mapping[str, str], bits: int) -> Leaves:
+    """A rule for each address, whose target has another one as its last word."""
+    numbers, rows = addressing.numbers(list(ways), bits), list(ways.items())
+    order = sorted(range(len(rows)), key=numbers.__getitem__)
+    ordered = list(map(rows.__getitem__, order))
+    between = f"/{bits} -j {target} "
+    return Leaves(
+        list(map(numbers.__getitem__, order)),
+        lambda low, high: [f"{option} {one}{between}{other}" for one, other in ordered[low:high]],
+    )
 
 
 def _port_forward(forward: PortForward, bits: int) -> str:
@@ -104,11 +119,8 @@ def _from_guests(meaning: Intent, bits: int) -> dict[str, dict[str, list[str]]]:
     trees = {}
     for number, (interface, addresses) in enumerate(meaning.sources().items(), 1):
         mark = "" if number == 1 else str(number)
-        branches = (
-            Branch(addressing.number(fixed), bits, (f"-s {fixed}/{bits} -j SNAT --to-source {address}",))
-            for fixed, address in addresses.items()
-        )
-        trees[interface] = rule_tree.grow(wrapped(_FROM + mark), wrapped(f"from{mark}-"), "-s", branches, bits)
+        wanted = _one_each("-s", "SNAT --to-source", addresses, bits)
+        trees[interface] = rule_tree.grow(wrapped(_FROM + mark), wrapped(f"from{mark}-"), "-s", wanted, bits)
     return trees
 
 
@@ -118,7 +130,7 @@ def _hairpins(hairpins: t.Sequence[Hairpin], bits: int) -> dict[str, list[str]]:
         span = addressing.known_network(hairpin.cidr)
         rule = f"-s {span.cidr} -d {span.cidr} -o {hairpin.bridge} -m conntrack --ctstate DNAT -j MASQUERADE"
         branches.append(Branch(span.first, span.prefix, (rule,)))
-    return rule_tree.grow(wrapped("POSTROUTING"), wrapped("within-"), "-s", branches, bits)
+    return rule_tree.grow(wrapped("POSTROUTING"), wrapped("within-"), "-s", rule_tree.leaves(branches), bits)
 
 
 def _metadata_redirection(meaning: Intent) -> dict[str, list[str]]:

@@ -64,11 +64,11 @@ def security_groups(security: guest_rules.Section, version: int) -> dict[str, li
             out.append(Branch(number, bits, (f"-s {guest.address}/{bits} -g {chain}",)))
     for group in security.used:
         chains[group_chain(group.name)] = [_traffic(rule, "s", "ACCEPT", version) for rule in group.ingress]
-    chains.update(rule_tree.grow(wrapped("ingress"), wrapped("in-"), "-d", into, bits))
+    chains.update(rule_tree.grow(wrapped("ingress"), wrapped("in-"), "-d", rule_tree.leaves(into), bits))
     if out:
         # A hash in a name leaves room for no longer a stem.
         stem = wrapped("out-" if version == 4 else "ou-")
-        chains.update(rule_tree.grow(wrapped("egress"), stem, "-s", out, bits))
+        chains.update(rule_tree.grow(wrapped("egress"), stem, "-s", rule_tree.leaves(out), bits))
     return chains
 
 

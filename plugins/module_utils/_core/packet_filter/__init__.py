@@ -4,9 +4,10 @@
 
 """What the plan's section `packet_filter` asks of a host, in words that fit every back end.
 
-Two steps: `parse` (section) checks the section and names the path of what is wrong in it; `intent` (meaning) turns the
-checked section into the facts a back end renders (what is translated, what is kept from translation, which bridges
-forward, which bridges offer DHCP and DNS, which addresses of this host lead to guests).
+Two steps: `parse` (section, with `ways` for what leads to guests) checks the section and names the path of what is
+wrong in it; `intent` (meaning) turns the checked section into the facts a back end renders (what is translated, what
+is kept from translation, which bridges forward, which bridges offer DHCP and DNS, which addresses of this host lead to
+guests).
 
 Private to the collection; may change at any time.
 """
@@ -14,7 +15,8 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 from .meaning import Forwarding, Intent, Translation, Untranslated, intent, needs_own_address
-from .section import METADATA_ADDRESS, METADATA_PORT, FloatingIp, Hairpin, Metadata, PortForward, Section, parse
+from .section import METADATA_ADDRESS, METADATA_PORT, Metadata, Section, parse
+from .ways import FloatingIp, Hairpin, PortForward
 
 __all__ = [
     "METADATA_ADDRESS",

@@ -14,7 +14,9 @@ import typing as t
 
 from .. import addressing, guest_rules
 from ..errors import InputError
-from .section import PATH, FloatingIp, Hairpin, Metadata, Network, PortForward, Section, unique
+from .readers import PATH
+from .section import Metadata, Network, Section, unique
+from .ways import FloatingIp, Hairpin, PortForward
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +105,8 @@ class Intent:
     def sources(self) -> dict[str, dict[str, str]]:
         """For each interface outwards, the public one first, the floating IPs by which fixed addresses leave there."""
         found: dict[str, dict[str, str]] = {}
-        for entry in self.floating_ips:
-            found.setdefault(entry.interface, {}).setdefault(entry.fixed_address, entry.address)
+        for address, fixed, interface in self.floating_ips:
+            found.setdefault(interface, {}).setdefault(fixed, address)
         return {name: found[name] for name in sorted(found, key=lambda name: (name != self.public_interface, name))}
 
 

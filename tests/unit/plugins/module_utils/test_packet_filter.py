@@ -167,9 +167,9 @@ REFUSED += [
     ),
     (
         routed(
-            floating_ips=[floating(address=f"203.0.113.{number}", interface=f"eth{number}") for number in range(1, 101)]
+            floating_ips=[floating(address=f"203.0.113.{number}", interface=f"eth{number}") for number in range(1, 102)]
         ),
-        "floating_ips: 100 interfaces are named; at most 99",
+        "floating_ips: 100 interfaces are named beside the public one; at most 99",
     ),
     (routed(port_forwards=[forward(protocol="icmp")]), r"port_forwards\[0\].protocol: 'icmp' has no ports"),
     (routed(port_forwards=[forward(ports="0")]), r"port_forwards\[0\].ports: '0' is neither a port"),

@@ -21,7 +21,7 @@ STEM = "nova-network-from99-"
 
 
 def grow(branches):
-    return rule_tree.grow(ROOT, STEM, "-s", branches)
+    return rule_tree.grow(ROOT, STEM, "-s", rule_tree.leaves(branches))
 
 
 def single(value, rules=1):
@@ -126,7 +126,8 @@ def test_an_address_with_many_rules_has_a_chain_of_its_own():
 
 def test_names_of_ipv6_chains_have_as_much_of_a_hash_as_there_is_room_for():
     values = (number << 64 | part for number in range(40) for part in range(40))
-    chains = rule_tree.grow(ROOT, "nova-network-from99-", "-s", (Branch(value, 128, ("x",)) for value in values), 128)
+    leaves = rule_tree.leaves(Branch(value, 128, ("x",)) for value in values)
+    chains = rule_tree.grow(ROOT, "nova-network-from99-", "-s", leaves, 128)
     below = [name for name in chains if name != ROOT]
     assert len(below) > 40 and {len(name) for name in below} == {28}
 
@@ -137,3 +138,73 @@ def test_names_are_the_digits_of_the_address():
     )
     assert "-s 10.0.0.16/28 -g nova-network-from99-0a00001" in chains["nova-network-from99-0a0000"]
     assert "-s 203.0.113.0/28 -g nova-network-from99-cb00710" in chains[ROOT]
+
+
+def _stretch(name, chains, bits):
+    """The addresses that a chain is for: those of the rule that leads there."""
+    if name == ROOT:
+        return ipaddress.ip_network((0, 0)) if bits == 32 else ipaddress.IPv6Network((0, 0))
+    led = [rule.split() for rules in chains.values() for rule in rules if rule.endswith(f" -g {name}")]
+    return ipaddress.ip_network(led[0][1])
+
+
+_few_digits = st.integers(0, 600).map(lambda value: 0x0A000000 + value * 7)
+
+
+@pytest.mark.parametrize("bits", [32, 128])
+@given(
+    st.dictionaries(_values | _few_digits, st.integers(1, 5), max_size=200), st.lists(_values | _few_digits, max_size=3)
+)
+def test_around_addresses_there_are_the_chains_that_these_are_led_through(bits, wanted, around):
+    sort = {32: ipaddress.IPv4Address, 128: ipaddress.IPv6Address}[bits]
+    shift = {32: 0, 128: 61}[bits]
+    made = [
+        Branch(value << shift, bits, [f"rule {number}" for number in range(of_it)]) for value, of_it in wanted.items()
+    ]
+    around = [value << shift for value in around] + [branch.first for branch in made[:1]]
+    leaves = rule_tree.leaves(made)
+    whole = rule_tree.grow(ROOT, STEM, "-s", leaves, bits)
+    part = rule_tree.grow(ROOT, STEM, "-s", leaves, bits, around)
+    held = {name for name in whole if any(sort(value) in _stretch(name, whole, bits) for value in around)}
+    assert part == {name: rules for name, rules in whole.items() if name in held}
+    assert list(part) == [name for name in whole if name in held]
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_a_chain_is_asked_for_from_its_first_address_to_its_last(place):
+    leaves = rule_tree.leaves(map(single, place(300)))
+    whole = rule_tree.grow(ROOT, STEM, "-s", leaves)
+    for name in whole.keys() - {ROOT}:
+        stretch = _stretch(name, whole, 32)
+        first, last = int(stretch[0]), int(stretch[-1])
+        for value in (first - 1, first, last, last + 1):
+            assert (name in rule_tree.grow(ROOT, STEM, "-s", leaves, 32, [value])) == (first <= value <= last)
+
+
+def test_names_that_meet_are_told_apart_around_an_address_too(monkeypatch):
+    """With room for one digit of a hash, names of twelve chains do."""
+    monkeypatch.setattr(rule_tree, "_NAME", len(STEM) + 1)
+    values = [digit << 124 | number for digit in range(12) for number in range(5)]
+    leaves = rule_tree.leaves(Branch(value, 128, (f"rule {value}",)) for value in values)
+    whole = rule_tree.grow(ROOT, STEM, "-s", leaves, 128)
+    assert len(whole) == 13
+    for value in values:
+        part = rule_tree.grow(ROOT, STEM, "-s", leaves, 128, [value])
+        assert part.items() <= whole.items() and any(f"rule {value}" in rules for rules in part.values())
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_around_an_address_only_rules_near_it_are_made(place):
+    values = sorted(place(10_000))
+    made = []
+
+    def rules(low, high):
+        made.extend(range(low, high))
+        return [f"rule {number}" for number in range(low, high)]
+
+    leaves = rule_tree.Leaves(values, rules)
+    whole = rule_tree.grow(ROOT, STEM, "-s", leaves)
+    assert sorted(made) == list(range(10_000))
+    made.clear()
+    part = rule_tree.grow(ROOT, STEM, "-s", leaves, around=[values[5000]])
+    assert 5000 in made and len(made) <= LEAF + 16 and len(part) < len(whole) / 20
