@@ -12,8 +12,7 @@ description:
   - Makes the packet filter of a host hold nova's chains with the rules of all networks that the host carries.
     These are outgoing SNAT, traffic that keeps its address, forwarding of the bridges, DHCP and DNS of the
     guests, DHCP checksums, floating IPs, forwarded ports, the way to the metadata service, and security groups.
-  - Reads the tables once for each address family, compares, and loads what differs in one step for each family. With
-    O(backend=nftables) that is one step for both.
+  - Reads the tables once for each address family, compares, and has what differs take effect in one step for both.
   - With O(backend=iptables) the jumps from the built-in chains to nova's chains stay at the top of these, whatever
     other programs insert.
   - Chains whose name begins with C(nova-network-), and the chains C(nova-filter-top) and
@@ -99,11 +98,12 @@ notes:
   - Security groups hold for IPv4 and IPv6. Between guests of one bridge they do where
     C(net.bridge.bridge-nf-call-iptables) and C(net.bridge.bridge-nf-call-ip6tables) are on.
     Where C(instances) are given the module puts them on, loading the kernel's module C(br_netfilter) if need be.
-    With O(backend=iptables) a group that a rule names is a set, for which the program C(ipset) is needed. Sets
-    whose name begins with C(nova-network-) belong to this module.
+    With O(backend=iptables) a group that a rule names is a set of C(ipset). Sets whose name begins with
+    C(nova-network-) belong to this module.
   - A warning names what other programs, such as firewalld, certainly drop of what guests need by rules of their own,
     with the commands that let it through. Nothing of theirs is changed.
-  - When rules change, packets meet either all old or all new rules of one table.
+  - When rules change, packets meet either all old or all new rules, of all tables and both families. With
+    O(backend=iptables) several tables go over together by a set of C(ipset), so that this program is needed there, too.
   - Counters of a chain start anew when rules of that chain change. All others keep counting. The C(legacy) variant of
     iptables itself also sets the counters of policies to zero with every change.
   - Works with both variants of iptables, C(nft) and C(legacy), whichever the host has selected. It warns when the

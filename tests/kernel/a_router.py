@@ -50,10 +50,10 @@ class Variant:
         path.chmod(0o755)
 
     def calls(self):
-        """The calls since the last time, as the programs' names with --test where given."""
+        """The calls since the last time, as the programs' names."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         self.log.unlink(missing_ok=True)
-        return [line.split()[0] + (" --test" if "--test" in line else "") for line in lines if "--version" not in line]
+        return [line.split()[0] for line in lines if "--version" not in line]
 
     def save(self, *options, prefix="iptables"):
         text = run(self.real[f"{prefix}-save"], *options)

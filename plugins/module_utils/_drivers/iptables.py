@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The packet filter by iptables: one save and at most one restore for each family.
+"""The packet filter by iptables: one save for each family, and a restore for each step of a change (`iptables.switch`).
 
 Private to the collection; may change at any time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -18,7 +19,7 @@ from .._core import addressing, packet_filter
 from .._core import iptables as core
 from .._core.connections import Ways
 from .._core.errors import HostError
-from .._core.iptables import sets
+from .._core.iptables import sets, switch
 from .._core.outcome import Outcome
 from . import programs
 
@@ -57,6 +58,8 @@ class _Family:
     name: str
     tables: dict[str, core.Table]
     changes: list[core.Change] = dataclasses.field(default_factory=list)
+    #: What makes it so, where a killed run has left a switch.
+    resolving: str = ""
 
 
 @dataclasses.dataclass
@@ -65,6 +68,7 @@ class _Difference:
 
     families: list[_Family]
     sets: sets.Difference
+    left: switch.Left
 
     @functools.cached_property
     def concerned(self) -> tuple[Ways, Ways, bool]:
@@ -100,8 +104,9 @@ def _outcome(run: _Run, difference: _Difference, diff: bool) -> Outcome:
     labels = core.labels(run.meaning)
     gone, come, guards = difference.concerned
     outcome = Outcome(
-        changed=bool(families or difference.sets or run.wrote_sets),
+        changed=bool(families or difference.sets or difference.left or run.wrote_sets),
         actions=[
+            *([f"{'finish' if difference.left.on else 'take back'} what a run had begun"] if difference.left else []),
             *(action for family in families for action in core.actions(family.changes, family.name, labels)),
             *difference.sets.actions(labels),
         ],
@@ -125,20 +130,30 @@ def _outcome(run: _Run, difference: _Difference, diff: bool) -> Outcome:
 
 
 def _difference(run: _Run) -> _Difference:
-    held = _read_sets(run)
+    held, left = switch.part(_read_sets(run))
+    families = _families(run, left)
+    checksum = any(family.name == "ipv4" and _has_checksum(run, family.tables) for family in families)
+    tables = {family.name: family.tables for family in families}
+    changes, of_sets = core.compare_all(run.meaning, tables, held, checksum)
+    for family in families:
+        family.changes = changes[family.name]
+    if run.check and _several(families) and programs.find("ipset") is None:
+        run.warn("ipset is not installed; without it this would be refused")
+    return _Difference(families, of_sets, left)
+
+
+def _families(run: _Run, left: switch.Left) -> list[_Family]:
+    """The families that are managed, as they are but for what is left of a switch."""
     families = []
     for name in core.FAMILIES:
         if name == "ipv6" and not os.path.isdir("/proc/sys/net/ipv6"):
             continue
         family = _read(run, name)
         if family is not None:
+            if left:
+                family.tables, family.resolving = switch.resolve(family.tables, left.on)
             families.append(family)
-    checksum = any(family.name == "ipv4" and _has_checksum(run, family.tables) for family in families)
-    tables = {family.name: family.tables for family in families}
-    changes, of_sets = core.compare_all(run.meaning, tables, held, checksum)
-    for family in families:
-        family.changes = changes[family.name]
-    return _Difference(families, of_sets)
+    return families
 
 
 def _read(run: _Run, name: str) -> _Family | None:
@@ -250,8 +265,11 @@ def _converge(run: _Run) -> _Difference:
     difference = _difference(run)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
+            if _several(difference.families):
+                programs.need("ipset", "ipset")
             if run.note is not None:
                 run.note(*difference.concerned)
+            _resolve(run, difference.families, difference.left, _NOTHING_CHANGED)
             _write_sets(run, difference.sets.before_rules())
             _write(run, difference.families)
             _write_sets(run, difference.sets.after_rules())
@@ -269,18 +287,55 @@ class _Refused(Exception):
     """iptables-restore did not take the rules; perhaps because the tables were no longer what was read."""
 
 
+_NOTHING_CHANGED = "nothing was changed"
+
+
+def _several(families: list[_Family]) -> bool:
+    """Whether one commit will not do."""
+    return sum(len(family.changes) for family in families) > 1
+
+
 def _write(run: _Run, families: list[_Family]) -> None:
-    texts = [(family.name, core.compose(core.in_order(family.changes))) for family in families if family.changes]
-    # One table is loaded wholly or not at all; several, one after the other: so these are tried first.
-    several = sum(len(family.changes) for family in families) > 1
-    if several:
-        for name, text in texts:
-            _restore(run, name, text, "nothing was changed", "--test")
-    written = ""
-    for name, text in texts:
-        part = f"{written}{name} rules may be in place in part; the next run repairs that"
-        _restore(run, name, text, part if several else "nothing was changed")
-        written = f"{name} rules are in place, "
+    """Make the changes: one commit, or several tables that go over at once."""
+    concerned = [family for family in families if family.changes]
+    if not _several(families):
+        for family in concerned:
+            _restore(run, family.name, core.compose(family.changes), _NOTHING_CHANGED)
+        return
+    try:
+        _ipset(run, switch.make())
+        for family in concerned:
+            _restore(run, family.name, switch.prepare(family.changes), _NOTHING_CHANGED)
+        _ipset(run, switch.turn_on())
+    except (_Refused, HostError):
+        # What cannot be taken back now has no effect, and the next run does it.
+        with contextlib.suppress(_Refused, HostError):
+            _resolve_left(run, _NOTHING_CHANGED)
+        raise
+    state = "the new rules are in effect, and the next run tidies up after this one"
+    try:
+        for family in concerned:
+            _restore(run, family.name, switch.settle(family.changes), state)
+        _ipset(run, switch.destroy())
+    except _Refused as refused:
+        # Another program has been at work meanwhile.
+        try:
+            _resolve_left(run, state)
+        except _Refused:
+            raise HostError(str(refused)) from refused
+
+
+def _resolve_left(run: _Run, state: str) -> None:
+    _sets, left = switch.part(_read_sets(run))
+    _resolve(run, _families(run, left), left, state)
+
+
+def _resolve(run: _Run, families: list[_Family], left: switch.Left, state: str) -> None:
+    """Make the rules without a switch what they are with the one that is left; packets meet no difference."""
+    for family in families:
+        if family.resolving:
+            _restore(run, family.name, family.resolving, state)
+    _ipset(run, switch.destroy(left.sets))
 
 
 def _restore(run: _Run, family: str, text: str, state: str, *options: str) -> None:
@@ -331,9 +386,14 @@ def _read_sets(run: _Run) -> dict[str, frozenset[str]]:
 
 
 def _write_sets(run: _Run, text: str) -> None:
+    if text:
+        run.wrote_sets = True
+        _ipset(run, text)
+
+
+def _ipset(run: _Run, text: str) -> None:
     if not text:
         return
-    run.wrote_sets = True
     done = _call("ipset", "restore", text=text, inherits=run.inherits)
     if done.status:
         raise HostError(

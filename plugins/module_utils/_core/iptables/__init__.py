@@ -5,7 +5,7 @@
 """Rules for iptables: rendered as the kernel gives them back, read, compared, composed into one restore.
 
 `table` has the plain values and reads them, `render` makes them of an intent (with `nat` and `security`), `difference`
-compares and composes, `order` says which table is committed when, `sets` compares and composes sets of addresses,
+compares and composes, `switch` has several tables go over at once, `sets` compares and composes sets of addresses,
 `whole` brings both together, `wording` tells what differs.
 
 Private to the collection; may change at any time.
@@ -14,7 +14,6 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 from .difference import Change, compare, compose, guards_differ, ways
-from .order import in_order
 from .render import render
 from .security import group_chain, member_sets
 from .table import FAMILIES, TABLES, Table, Unreadable, Wanted, has_target, is_ours, our_chains, parse_save, target
@@ -36,7 +35,6 @@ __all__ = [
     "group_chain",
     "guards_differ",
     "has_target",
-    "in_order",
     "is_ours",
     "labels",
     "member_sets",

@@ -100,17 +100,25 @@ def _compare_hook(change: Change, hook: str, have: Table, want: Wanted) -> None:
 
 def compose(changes: t.Iterable[Change]) -> str:
     """The text for `iptables-restore --noflush` that makes the changes and touches nothing else."""
-    lines: list[str] = []
-    for change in changes:
-        lines.append(f"*{change.table}")
-        # To declare a chain makes it, or flushes it; a chain that goes has to be empty.
-        lines.extend(f":{chain} - [0:0]" for chain in change.after)
-        for chain, rules in change.after.items():
-            lines.extend(f"-A {chain} {rule}" for rule in rules or ())
-        lines.extend(f"-D {chain} {rule}" for chain, rule in change.deletions)
-        lines.extend(f"-I {chain} {position} {rule}" for chain, position, rule in change.insertions)
-        lines.extend(f"-X {chain}" for chain, rules in change.after.items() if rules is None)
-        lines.append("COMMIT")
+    return "".join(map(compose_one, changes))
+
+
+def compose_one(change: Change) -> str:
+    lines = [f"-D {chain} {rule}" for chain, rule in change.deletions]
+    lines += [f"-I {chain} {position} {rule}" for chain, position, rule in change.insertions]
+    return table_text(change.table, change.after, lines)
+
+
+def table_text(table: str, chains: t.Mapping[str, t.Sequence[str] | None], others: t.Sequence[str]) -> str:
+    """The commit of one table: the whole content of chains, None for those that go, and what else is done."""
+    lines = [f"*{table}"]
+    # To declare a chain makes it, or flushes it; a chain that goes has to be empty.
+    lines.extend(f":{chain} - [0:0]" for chain in chains)
+    for chain, rules in chains.items():
+        lines.extend(f"-A {chain} {rule}" for rule in rules or ())
+    lines.extend(others)
+    lines.extend(f"-X {chain}" for chain, rules in chains.items() if rules is None)
+    lines.append("COMMIT")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -36,7 +36,8 @@ def compare_all(
     }
     moving: set[str] = set()
     for family, of_family in changes.items():
-        rules = any(change.table == "filter" for change in of_family)
+        # Those of nat as well: they say whom a packet is for that members are let in to.
+        rules = any(change.table != "mangle" for change in of_family)
         if not sets.stays(sections[family][1], have, wanted[family], now, rules):
             moving.update(wanted[family])
     # What a rule of somebody else's refers to stays where it is: it could not be destroyed.
