@@ -36,6 +36,7 @@ options:
         C(cidr) that overlaps no other, C(gateway) (whether the host passes packets in and out of the bridge),
         C(dhcp) (whether the host answers DHCP and DNS there) and C(snat) (whether what leaves is translated). A network
         with IPv6 has a C(cidr_v6), and with IPv6 alone a null as C(cidr) and no C(snat).
+        It may have C(uplinks), interfaces in the bridge behind which guests of other hosts are.
       - C(public_interface) is the interface that leads outwards, required as soon as a network asks for SNAT.
       - C(routing_source_ip) is the address that outgoing traffic is translated to. Null takes the host's own
         address, which is the source that it uses towards the outside. An empty string means no SNAT at all.
@@ -124,6 +125,10 @@ notes:
     with ten thousand, and one more changes only the chain that it belongs to.
   - Where C(net.bridge.bridge-nf-call-iptables) is on, a guest is reached by a floating IP from the port of the bridge
     that it is itself behind only if that port is in hairpin mode.
+  - Guests behind C(uplinks) reach the floating IPs of each other there as well. Where there is one that leads to a
+    guest which is none of C(instances), filters of the kernel's traffic control have what the uplinks bring for the
+    host itself routed before it is bridged. Filters of the class C(6e6f:7661) or C(6e6f:7671) belong to this module.
+    Where the kernel cannot do it, a warning names such a floating IP.
   - The IPv6 part is left out on a host whose kernel has no IPv6.
 """
 

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 import a_namespace
 import a_router
-from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import origin, packet_filter
+from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import brouting, origin, packet_filter
 
 
 @pytest.fixture
@@ -39,6 +39,7 @@ def filter_host(netns, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin")
     monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
     monkeypatch.setattr(packet_filter, "LOCK_FILE", str(tmp_path / "run" / "packet_filter.lock"))
+    monkeypatch.setattr(brouting, "LOCK_FILE", str(tmp_path / "run" / "brouting.lock"))
     return tmp_path
 
 

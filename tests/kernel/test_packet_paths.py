@@ -89,17 +89,6 @@ def test_a_floating_ip_is_reached_from_everywhere(site):
     assert site.sees("b", "192.0.2.9") == "outside:4000 sees 192.0.2.1"
 
 
-@pytest.mark.parametrize("site", [(1, True)], ids=["behind one port, through the filter"], indirect=True)
-def test_led_through_the_filter_nothing_goes_back_out_of_the_port_it_came_by(site):
-    """A limit of the kernel's, which docs/others.md tells: all others do reach the address."""
-    bind("192.0.2.103")
-    apply(floating_ips=[FLOATING])
-    assert [site.sees(name, "192.0.2.103") for name in ("a", "b")] == ["no answer", "no answer"]
-    assert all("b:4000" in site.sees(name, "192.0.2.103") for name in ("outside", "c", "node"))
-    run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0")
-    assert all("b:4000" in site.sees(name, "192.0.2.103") for name in ("a", "b"))
-
-
 def test_between_two_floating_ips_each_sees_the_other_by_it(site):
     bind("192.0.2.102", "192.0.2.103")
     apply(floating_ips=[FLOATING, FLOATING_A])

@@ -39,6 +39,15 @@ def without(plan: t.Mapping[str, t.Any], missing: t.Collection[str]) -> dict[str
         settings = links.get("sysctl", {})
         links["sysctl"] = {key: value for key, value in settings.items() if sysctl.interface_of(key) not in gone}
         left["links"] = links
+    if "packet_filter" in plan:
+        networks = plan["packet_filter"].get("networks", ())
+        left["packet_filter"] = {
+            **plan["packet_filter"],
+            "networks": [
+                {**row, "uplinks": [name for name in row["uplinks"] if name not in gone]} if "uplinks" in row else row
+                for row in networks
+            ],
+        }
     if "floating_addresses" in plan:
         floating = dict(plan["floating_addresses"])
         floating["addresses"] = [row for row in floating.get("addresses", ()) if row["interface"] not in gone]

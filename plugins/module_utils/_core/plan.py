@@ -403,6 +403,7 @@ def _packet_filter(host: Host, served: list[Network], settings: Settings) -> Pla
             "bridge": network.bridge,
             "cidr": network.cidr,
             **({} if network.cidr_v6 is None else {"cidr_v6": network.cidr_v6}),
+            **_uplinks(host, network),
             "gateway": True,
             "dhcp": True,
             # A DHCP server beside the gateway means that somebody else routes the network outwards.
@@ -426,6 +427,12 @@ def _packet_filter(host: Host, served: list[Network], settings: Settings) -> Pla
         "force_snat_range": list(settings.force_snat_range),
         "networks": networks,
     }
+
+
+def _uplinks(host: Host, network: Network) -> Plan:
+    """Where guests of other hosts come in that have this host as their gateway; in multi_host none do."""
+    interface = None if network.multi_host else _interface(host, network)
+    return {} if interface is None else {"uplinks": [interface]}
 
 
 def _check_public_interface(host: Host, network: Network) -> None:

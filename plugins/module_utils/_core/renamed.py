@@ -43,7 +43,8 @@ def _visit(part: t.Any, found: list[str], made: set[str]) -> None:
     found += _text(part, "public_interface")
     for place in (*_mappings(part, "addresses"), *_mappings(part, "floating_ips")):
         found += _text(place, "interface")
-    found += [name for name in part.get("uplinks") or () if isinstance(name, str)]
+    for place in (part, *_mappings(part, "networks")):
+        found += [name for name in place.get("uplinks") or () if isinstance(name, str)]
 
 
 def _mappings(part: dict[str, t.Any], key: str) -> list[dict[str, t.Any]]:
@@ -118,6 +119,10 @@ def replace(part: t.Any, names: t.Mapping[str, str]) -> t.Any:
     rows(
         "bridges",
         lambda row: {**row, "interfaces": [now(each) for each in row["interfaces"]]} if row.get("interfaces") else row,
+    )
+    rows(
+        "networks",
+        lambda row: {**row, "uplinks": [now(each) for each in row["uplinks"]]} if row.get("uplinks") else row,
     )
     rows("vlans", lambda row: {**row, "link": now(row.get("link"))})
     if "public_interface" in part:

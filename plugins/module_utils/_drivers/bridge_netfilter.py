@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._core import addressing
+from .._core import brouting
 from .._core.links.operations import SetSysctl
 from . import origin, programs
 from .netlink import sysctl
@@ -68,31 +68,25 @@ def put_on(check: bool) -> Result:
     return result
 
 
-def kept_within(rules: t.Mapping[str, t.Any]) -> list[str]:
-    """What is to be said, with these rules, of floating IPs that it keeps from guests of other hosts.
+def kept_within(rules: t.Mapping[str, t.Any], led: t.Sequence[brouting.Led], lacking: t.Mapping[str, str]) -> list[str]:
+    """What is to be said, with these rules, of those addresses that it keeps from guests of other hosts.
 
-    Where such a guest asks for the floating IP of a neighbour of its network, the kernel redirects the packet within
-    the bridge. It would have to leave by the port by which it came, and there it is dropped.
+    `lacking` says why they cannot be helped, by bridge.
     """
-    own = {row["address"] for row in rules.get("instances", ())}
-    led = [*rules.get("floating_ips", ()), *rules.get("port_forwards", ())]
-    elsewhere = sorted({row["address"] for row in led if row["fixed_address"] not in own}, key=addressing.order)
-    if not elsewhere:
+    if not led:
         return []
     switches = sysctl.read(KEYS)
-    kept = [
-        address
-        for address in elsewhere
-        # With guests of its own that the host guards it is about to be put on.
-        if own or switches[KEYS[addressing.version(address) == 6]] == "1"
-    ]
+    # With guests of its own that the host guards it is about to be put on.
+    kept = [each for each in led if rules.get("instances") or switches[KEYS[each.version == 6]] == "1"]
     if not kept:
         return []
     more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
+    reason = lacking.get(kept[0].bridge or "")
+    because = f"bridge {kept[0].bridge}: {reason}; mend that, or " if reason else ""
     return [
-        f"host {os.uname().nodename}: guests of other hosts do not reach floating IP {kept[0]}{more} from the network "
-        f"of the guest that it leads to, while {KEYS[0]} is 1: have the guests of this host run elsewhere and put it "
-        "to 0, or make the network multi_host"
+        f"host {os.uname().nodename}: guests of other hosts do not reach floating IP {kept[0].address}{more} from the "
+        f"network of the guest that it leads to, while {KEYS[0]} is 1: {because}have the guests of this host run "
+        "elsewhere and put it to 0, or make the network multi_host"
     ]
 
 

@@ -22,12 +22,12 @@ from .._core.naming import RUN_DIR
 from . import files, lock, neighbours
 from .netlink.wire import (
     ADDRESS,
-    ATTRIBUTE,
     IFA_METRIC,
     MESSAGE,
     NLM_F_REQUEST,
     U32,
     Socket,
+    attribute,
     attributes,
     string,
     u32,
@@ -139,18 +139,13 @@ def _message(place: core.Place, bind: bool) -> bytearray:
     family = socket.AF_INET if addressing.version(place.address) == 4 else socket.AF_INET6
     packed = socket.inet_pton(family, place.address)
     body = ADDRESS.pack(family, len(packed) * 8, 0, 0, index)
-    body += _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
+    body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
     kind, flags = _RTM_DELADDR, NLM_F_REQUEST
     if bind:
         kind, flags = _RTM_NEWADDR, NLM_F_REQUEST | _NLM_F_CREATE | _NLM_F_EXCL
         if family == socket.AF_INET:
-            body += _attribute(_IFA_LABEL, core.label(place.interface).encode() + b"\0")
+            body += attribute(_IFA_LABEL, core.label(place.interface).encode() + b"\0")
         else:
-            body += _attribute(_IFA_FLAGS, U32.pack(_NODAD | _NOPREFIXROUTE)) + _attribute(_IFA_CACHEINFO, _LIFETIMES)
-            body += _attribute(IFA_METRIC, U32.pack(core.METRIC_V6))
+            body += attribute(_IFA_FLAGS, U32.pack(_NODAD | _NOPREFIXROUTE)) + attribute(_IFA_CACHEINFO, _LIFETIMES)
+            body += attribute(IFA_METRIC, U32.pack(core.METRIC_V6))
     return bytearray(MESSAGE.pack(MESSAGE.size + len(body), kind, flags, 0, 0) + body)
-
-
-def _attribute(kind: int, content: bytes) -> bytes:
-    length = ATTRIBUTE.size + len(content)
-    return ATTRIBUTE.pack(length, kind) + content + b"\0" * (-length % 4)

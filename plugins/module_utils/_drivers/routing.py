@@ -12,8 +12,9 @@ from __future__ import annotations
 import functools
 import typing as t
 
+from .._core import brouting as core
 from .._core import packet_filter
-from . import bridge_netfilter, floating_addresses, foreign_rules, names
+from . import bridge_netfilter, brouting, floating_addresses, foreign_rules, names
 from . import packet_filter as driver
 
 Result = dict[str, t.Any]
@@ -40,10 +41,24 @@ def apply(
         result["changed"] = result["changed"] or bool(bridged.actions)
         result["actions"] += bridged.actions
         result["warnings"] += bridged.warnings
-    result["warnings"] += bridge_netfilter.kept_within(rules)
+    _route_first(rules, result, check=check, diff=diff, wait=wait)
     result["warnings"] += foreign_rules.at_gateway(rules, in_iptables=filter_by is BACKENDS["iptables"])
     result["warnings"] += [text for text in told if text not in result["warnings"]]
     return result
+
+
+def _route_first(rules: t.Mapping[str, t.Any], result: Result, *, check: bool, diff: bool, wait: int) -> None:
+    """What guests of other hosts ask of each other by floating IPs is routed before it is bridged."""
+    led = core.led_elsewhere(rules)
+    ways = core.ways(rules, led)
+    routed = brouting.apply(ways, check=check, wait=wait)
+    result["changed"] = result["changed"] or bool(routed.changes)
+    result["actions"] += [change.action() for change in routed.changes]
+    if diff and routed.changes:
+        result["diff"].append(core.diff(routed.changes))
+    mended = {way.bridge for way in ways.values()} - routed.lacking.keys()
+    kept = [each for each in led if each.bridge not in mended]
+    result["warnings"] += bridge_netfilter.kept_within(rules, kept, routed.lacking)
 
 
 def _present(plan: object, floating: object) -> tuple[tuple[object, object], list[str]]:

@@ -13,7 +13,7 @@ import dataclasses
 import typing as t
 
 from .kernel import SCOPE_GLOBAL, Address, Link, State
-from .operations import ORDER, Enslave, Forget, Item, Move, Operation, PortState, SetSysctl, seconds
+from .operations import ORDER, Enslave, Forget, Item, Move, Operation, PortState, RemoveBridge, SetSysctl, seconds
 from .ways import same
 
 #: Links as lines, by name.
@@ -78,6 +78,13 @@ class Difference:
             for name in (getattr(o, part, None) for o in self.operations for part in parts)
             if isinstance(name, str)
         }
+
+    @property
+    def rebridged(self) -> set[str]:
+        """Interfaces that come to a bridge, leave it or change it; of guests' ports those alone whose bridge goes."""
+        steps = self.operations + [step for move in self.moves for step in (move.join, move.leave) if step is not None]
+        steps += [step for one in self.phases["remove"] if isinstance(one, RemoveBridge) for step in one.restore]
+        return {step.interface for step in steps if isinstance(step, Enslave) and step.bridge != step.before}
 
     @property
     def changed(self) -> bool:

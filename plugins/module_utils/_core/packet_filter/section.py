@@ -36,6 +36,8 @@ class Network:
     dhcp: bool
     snat: bool
     cidr_v6: str | None = None
+    #: Interfaces in the bridge that lead to other hosts.
+    uplinks: tuple[str, ...] = ()
 
     @property
     def cidrs(self) -> tuple[str, ...]:
@@ -89,6 +91,7 @@ def parse(section: object) -> Section:
     security = guest_rules.parse(fields)
     fields.done()
     _refuse_divided_bridges(networks)
+    _refuse_shared_uplinks(networks)
     if public is None and source != "":
         _refuse_missing_public_interface(networks)
     return Section(
@@ -151,6 +154,7 @@ def _network(value: object, path: str) -> Network:
         dhcp=fields.flag("dhcp"),
         snat=fields.flag("snat"),
         cidr_v6=_own_range(fields, "cidr_v6", 6),
+        uplinks=unique(naming.interface_name(name, place) for place, name in fields.items("uplinks")),
     )
     fields.done()
     if not network.cidrs:
@@ -206,6 +210,17 @@ def _refuse_divided_bridges(networks: tuple[Network, ...]) -> None:
                 f"{PATH}.networks[{index}].gateway: networks {known.label!r} and {network.label!r} share bridge "
                 f"{network.bridge!r}, so either both have a gateway or neither has"
             )
+
+
+def _refuse_shared_uplinks(networks: tuple[Network, ...]) -> None:
+    bridges: dict[str, str] = {}
+    for index, network in enumerate(networks):
+        for place, uplink in enumerate(network.uplinks):
+            if bridges.setdefault(uplink, network.bridge) != network.bridge:
+                raise InputError(
+                    f"{PATH}.networks[{index}].uplinks[{place}]: {uplink!r} is in bridge {bridges[uplink]!r} already; "
+                    "an interface is in one bridge"
+                )
 
 
 def _refuse_missing_public_interface(networks: tuple[Network, ...]) -> None:

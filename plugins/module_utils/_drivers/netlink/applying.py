@@ -19,7 +19,7 @@ import typing as t
 from ..._core.errors import HostError
 from ..._core.links import Difference, State, lost, snapshot
 from ..._core.links.operations import ChangePort, CreateTap, CreateVlan, Operation, SetSysctl, WriteRules
-from . import rules, sysctl, taps
+from . import rules, sysctl, taps, traffic
 from .encoding import Encoder, InterfaceGone, Library, load
 from .reading import read
 from .ways import read_ways
@@ -44,6 +44,7 @@ def apply(
     with Socket() as kernel:
         encoder = Encoder(library, {link.name: link.index for link in before.links.values()})
         run = _Run(kernel, encoder, batch, after_step)
+        traffic.let_go(kernel, difference.rebridged)
         try:
             for operations in difference.batches():
                 run.execute(operations)
@@ -62,6 +63,7 @@ def take_back(difference: Difference, before: State, library: Library | None = N
     undo = [step for operation in reversed(difference.operations) for step in operation.inverse()]
     with Socket() as kernel:
         encoder = Encoder(library or load(), {link.name: link.index for link in read().links.values()})
+        traffic.let_go(kernel, difference.rebridged)
         _undo(kernel, encoder, undo)
         _undo(kernel, encoder, lost(before, _look(before), difference.touched))
     was, found = snapshot(before, difference), snapshot(_look(before), difference)

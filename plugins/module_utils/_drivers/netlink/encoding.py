@@ -17,7 +17,7 @@ import typing as t
 from ..._core.errors import HostError
 from ..._core.links import Address, operations, ways
 from ..._core.links.kernel import FOREVER
-from .wire import ATTRIBUTE, HALF, IFA_METRIC, IFF_UP, LINK, MESSAGE, NLM_F_REQUEST, U32
+from .wire import ATTRIBUTE, HALF, IFA_METRIC, IFF_UP, LINK, MESSAGE, NLM_F_REQUEST, U32, attribute
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_DELADDR = 16, 17, 20, 21
 _NLM_F_REPLACE, _NLM_F_EXCL, _NLM_F_CREATE, _NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
@@ -35,12 +35,10 @@ _WAYS = {
 }
 
 
-def _nested(kind: int, body: bytes) -> bytes:
-    return ATTRIBUTE.pack(ATTRIBUTE.size + len(body), kind) + body + b"\0" * (-len(body) % 4)
-
-
 #: IFLA_LINKINFO with IFLA_INFO_SLAVE_KIND and IFLA_BRPORT_MODE, which pyroute2 0.7 does not encode.
-_HAIRPIN = {on: _nested(18, _nested(4, b"bridge\0") + _nested(5, _nested(4, bytes([on])))) for on in (False, True)}
+_HAIRPIN = {
+    on: attribute(18, attribute(4, b"bridge\0") + attribute(5, attribute(4, bytes([on])))) for on in (False, True)
+}
 
 
 class LibraryMissing(HostError):

@@ -169,6 +169,11 @@ def attributes(buffer: bytes, position: int, end: int) -> dict[int, int]:
     return found
 
 
+def attribute(kind: int, content: bytes) -> bytes:
+    length = ATTRIBUTE.size + len(content)
+    return ATTRIBUTE.pack(length, kind) + content + b"\0" * (-length % 4)
+
+
 def value(buffer: bytes, position: int) -> bytes:
     return buffer[position + 4 : position + HALF.unpack_from(buffer, position)[0]]
 

@@ -33,7 +33,7 @@ PLAN = {
     "port_filter": {"ports": [], "uplinks": ["eth3"]},
     "packet_filter": {
         "public_interface": "eth2",
-        "networks": [],
+        "networks": [{"label": "blue", "bridge": "br100", "uplinks": ["eth3", "vlan7"]}, {"label": "red"}],
         "floating_ips": [{"address": "203.0.113.7", "fixed_address": "10.0.7.3", "interface": "eth4"}],
     },
     "floating_addresses": {"addresses": [{"address": "203.0.113.7", "interface": "eth4"}]},
@@ -54,7 +54,7 @@ def host(*cards: links.Link) -> dict[str, links.Link]:
 def test_a_plan_names_the_interfaces_that_it_does_not_make():
     assert renamed.named(PLAN) == ["eth3", "eth1", "eth2", "eth4"]
     assert renamed.named(PLAN["links"]) == ["eth3", "eth1"]
-    assert renamed.named(PLAN["packet_filter"]) == ["eth2", "eth4"]
+    assert renamed.named(PLAN["packet_filter"]) == ["eth2", "eth4", "eth3", "vlan7"]
 
 
 @pytest.mark.parametrize(

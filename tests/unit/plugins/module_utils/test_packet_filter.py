@@ -49,6 +49,12 @@ REFUSED = [
     (section(network(cidr=10)), r"cidr: 10 is not an IPv4 range"),
     (section(network(cidr="0.0.0.0/0")), "every address there is"),
     (section(network(cidr="10.0.0.0/24 -j ACCEPT")), "is not an IPv4 range"),
+    (section(network(uplinks="eth1")), r"networks\[0\].uplinks: 'eth1' is not a list"),
+    (section(network(uplinks=["a b"])), r"networks\[0\].uplinks\[0\]"),
+    (
+        section(network(uplinks=["eth1"]), network(**RED, uplinks=["eth4", "eth1"])),
+        r"networks\[1\].uplinks\[1\]: 'eth1' is in bridge 'br100' already",
+    ),
     (section(network(bridge="br100 -j ACCEPT")), r"networks\[0\].bridge"),
     (section(network(bridge="br\n-F")), r"networks\[0\].bridge"),
     (section(network(bridge="a-name-of-16-chr")), "at most 15"),
@@ -212,6 +218,7 @@ def test_a_mistake_is_named_by_its_path(plan, message):
         section(network(snat=False), public_interface=None),
         section(network(), network(**{**RED, "bridge": "br100"})),
         section(network(bridge="vm-br.1@x+y")),
+        section(network(uplinks=["eth1"]), network(**{**RED, "bridge": "br100"}, uplinks=["eth1"])),
         section(network(), public_interface="br100"),
     ],
 )

@@ -277,6 +277,9 @@ def test_in_multi_host_dhcp_is_of_the_own_host_and_stays_there() -> None:
     assert made["compute1"]["port_filter"]["uplinks"] == ["eth1", "vlan77"]
     assert made["compute2"]["port_filter"]["uplinks"] == ["eth1"]
     assert made["net1"]["port_filter"]["uplinks"] == []
+    # Behind which are guests of others, whose gateway this host is.
+    rows = made["compute1"]["packet_filter"]["networks"]
+    assert {row["label"]: row.get("uplinks") for row in rows} == {"blue": None, "one": ["eth7"], "red": None}
     servers, listening = {}, {}
     for host in ("compute1", "compute2"):
         networks_of = {port["device"]: port["network"] for row in made[host]["instances"] for port in row["ports"]}
