@@ -10,6 +10,7 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing as t
 
 from ..connections import Ways
@@ -115,48 +116,51 @@ def table_text(table: str, chains: t.Mapping[str, t.Sequence[str] | None], other
     # To declare a chain makes it, or flushes it; a chain that goes has to be empty.
     lines.extend(f":{chain} - [0:0]" for chain in chains)
     for chain, rules in chains.items():
-        lines.extend(f"-A {chain} {rule}" for rule in rules or ())
+        if rules:
+            lines.append(f"-A {chain} " + f"\n-A {chain} ".join(rules))
     lines.extend(others)
     lines.extend(f"-X {chain}" for chain, rules in chains.items() if rules is None)
     lines.append("COMMIT")
-    return "".join(f"{line}\n" for line in lines)
+    return "\n".join((*lines, ""))
 
 
-#: Chains with ways between addresses and guests begin so.
-_WAYS = tuple(map(wrapped, ("float-to", "float-from", "to-", "from")))
+#: Chains with ways to guests and from guests begin so, and these are the ways: ten thousand may change at once, so
+#: they are read at once. Beside ports an IPv6 address has brackets.
+_TO_GUESTS = (
+    tuple(map(wrapped, ("float-to", "to-"))),
+    re.compile(r"\n-d ([^\s/]+)\S* (?:-j DNAT|.+) --to-destination \[?([0-9]+\.[0-9.]+|[0-9a-f:]+)"),
+)
+_FROM_GUESTS = (
+    tuple(map(wrapped, ("float-from", "from"))),
+    re.compile(r"\n-s ([^\s/]+)\S* (?:-j SNAT|.+) --to-source (\S+)"),
+)
+#: Chains of either.
+WAYS = (*_TO_GUESTS[0], *_FROM_GUESTS[0])
 
 
-def ways(changes: t.Iterable[Change]) -> tuple[Ways, Ways]:
+def ways(changes: t.Sequence[Change]) -> tuple[Ways, Ways]:
     """The ways between addresses and guests that go with the changes, and those that come."""
+    gone_to, come_to = _ways(changes, *_TO_GUESTS)
+    gone_from, come_from = _ways(changes, *_FROM_GUESTS)
+    return (
+        Ways(frozenset(gone_to), frozenset((address, guest) for guest, address in gone_from)),
+        Ways(frozenset(come_to), frozenset((address, guest) for guest, address in come_from)),
+    )
+
+
+def _ways(
+    changes: t.Sequence[Change], beginnings: tuple[str, ...], pattern: re.Pattern[str]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     before: set[str] = set()
     after: set[str] = set()
     for change in changes:
         if change.table == "nat":
             for rules, chains in ((before, change.before), (after, change.after)):
                 for chain, of_it in chains.items():
-                    if of_it and chain.startswith(_WAYS):
+                    if of_it and chain.startswith(beginnings):
                         rules.update(of_it)
-    return _ways(before - after), _ways(after - before)
-
-
-def _ways(rules: t.Iterable[str]) -> Ways:
-    to_guests, from_guests = set(), set()
-    for rule in rules:
-        # Ten thousand may change at once: words are cheaper than patterns.
-        words = rule.split(" ")
-        target = words[-2] if len(words) > 5 else ""
-        if target == "--to-destination":
-            to_guests.add((words[1].partition("/")[0], _address(words[-1])))
-        elif target == "--to-source":
-            from_guests.add((words[-1], words[1].partition("/")[0]))
-    return Ways(frozenset(to_guests), frozenset(from_guests))
-
-
-def _address(destination: str) -> str:
-    """Without the ports; only beside these an IPv6 address has brackets."""
-    if destination.startswith("["):
-        return destination[1:].partition("]")[0]
-    return destination if destination.count(":") > 1 else destination.partition(":")[0]
+    gone, come = ("\n".join(("", *rules)) for rules in (before - after, after - before))
+    return pattern.findall(gone), pattern.findall(come)
 
 
 def guards_differ(changes: t.Iterable[Change]) -> bool:

@@ -16,7 +16,7 @@ import typing as t
 from .. import addressing
 from ..naming import CHAIN_PREFIX
 from ..packet_filter import METADATA_ADDRESS, Intent, wording
-from .difference import Change
+from .difference import WAYS, Change
 from .security import group_chain, marks, members_set
 from .sets import plain
 from .table import is_ours, target, wrapped
@@ -74,19 +74,23 @@ _PURPOSES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     )
 )
 _GUEST_CHAIN = re.compile(wrapped(r"(?:inst|egress)-(v?)([0-9a-f]{7,8})\Z"))
-_TO_GUEST = re.compile(rf"-d (\S+){_HOST} -j DNAT --to-destination (\S+)\Z")
-_FROM_GUEST = re.compile(rf"-s (\S+){_HOST} -j SNAT --to-source (\S+)\Z")
+#: Of guests and groups every rule is told.
+_TOLD_WHOLE = tuple(map(wrapped, ("inst-", "egress-", "sg-")))
+#: What leads from chain to chain of a tree serves nobody by itself.
+_BELOW = f" -g {wrapped('')}"
+#: Rules of nothing but floating IPs: what leads to a guest, or what a guest leaves by. Elsewhere a rule of this form is
+#: a network's, of one address.
+_WAY = re.compile(
+    rf"\n(?:-d ([^\s/]+){_HOST} -j DNAT --to-destination (\S+)|-s ([^\s/]+){_HOST} -j SNAT --to-source (\S+))(?=\n)"
+)
 
 
 def _explain(rule: str, chain: str) -> tuple[str, str, str] | None:
     """Whom the rule serves: a subject, or else a network by its bridge or range; and how."""
-    if chain != wrapped("snat"):
-        way = _TO_GUEST.match(rule)
-        if way:
-            return f"floating IP {way[1]}", "", f"the way to {way[2]}"
-        way = _FROM_GUEST.match(rule)
-        if way:
-            return f"floating IP {way[2]}", "", f"the way from {way[1]}"
+    if chain.startswith(WAYS):
+        ways = _ways([rule])
+        if ways:
+            return ways[0][0], "", ways[0][1]
     guest = _GUEST_CHAIN.match(chain)
     if guest:
         return "", chain, f"'{rule}'"
@@ -98,6 +102,19 @@ def _explain(rule: str, chain: str) -> tuple[str, str, str] | None:
             words = found.groups()
             return subject.format(None, *words), words[0] if words else "", purpose.format(None, *words)
     return None
+
+
+def _ways(rules: list[str]) -> list[tuple[str, str]]:
+    """The floating IP that each rule serves, and how; none where not all of them do: ten thousand are read at once."""
+    found = _WAY.findall("\n".join(("", *rules, "")))
+    if len(found) != len(rules):
+        return []
+    return [
+        (f"floating IP {address}", f"the way to {guest}")
+        if address
+        else (f"floating IP {left_as}", f"the way from {by}")
+        for address, guest, by, left_as in found
+    ]
 
 
 def labels(meaning: Intent) -> dict[str, str]:
@@ -122,9 +139,9 @@ def actions(changes: t.Sequence[Change], family: str, labels: t.Mapping[str, str
         for verb, chains in (("add", added), ("remove", removed)):
             if chains:
                 skeleton.append(f"{verb} in {change.table} the chains {', '.join(chains)}{suffix}")
-        for chain, after in change.after.items():
-            before = change.before[chain]
-            if before is not None and after is not None and list(map(plain, before)) != list(map(plain, after)):
+        for chain in change.after:
+            before, after = (_plain(change.table, chains[chain]) for chains in (change.before, change.after))
+            if before is not None and after is not None and before != after:
                 moved.append(f"{change.table} {chain}")
             skeleton.extend(_rule_actions(subjects, chain, before or [], after or [], labels, suffix))
         for hook in change.jumps_after:
@@ -133,6 +150,11 @@ def actions(changes: t.Sequence[Change], family: str, labels: t.Mapping[str, str
     if moved and not skeleton and not served:
         skeleton.append(f"put back the jumps in {', '.join(moved)}{suffix}")
     return skeleton + served
+
+
+def _plain(table: str, rules: list[str] | None) -> list[str] | None:
+    """Which generation of a set a rule refers to says nothing to a reader: what becomes of the members is told."""
+    return list(map(plain, rules)) if rules and table == "filter" else rules
 
 
 def _rule_actions(
@@ -144,19 +166,24 @@ def _rule_actions(
     suffix: str,
 ) -> t.Iterator[str]:
     """Tell `subjects` what rules come and go; yield what serves none."""
-    # Which generation of a set a rule refers to says nothing to a reader: what becomes of the members is told.
-    gone, come = before, after = list(map(plain, before)), list(map(plain, after))
+    gone, come = before, after
     if before and after:
         old, new = collections.Counter(before), collections.Counter(after)
         if old == new and before != after:
             yield f"put the rules of {chain} in order{suffix}"
         gone, come = list(old - new), list(new - old)
     for verb, rules in (("remove", gone), ("add", come)):
+        if not chain.startswith(_TOLD_WHOLE):
+            rules = [rule for rule in rules if _BELOW not in rule]
+        ways = _ways(rules) if chain.startswith(WAYS) else []
+        if ways:
+            subjects.tell(verb, ways)
+            continue
         for rule in rules:
             known = _explain(rule, chain)
             if known:
                 subject, key, purpose = known
-                subjects.tell(subject or _subject(key, labels), verb, purpose)
+                subjects.tell(verb, [(subject or _subject(key, labels), purpose)])
             elif not is_ours(target(rule) or ""):
                 yield f"{verb} in {chain} the rule '{rule}'{suffix}"
 

@@ -219,41 +219,57 @@ def text(change: Change, spoken: t.Mapping[str, t.Sequence[str]], after: bool) -
     return "".join(f"{line}\n" for line in lines)
 
 
-#: What an element of a set is for: whom it serves and how. Without a subject it serves the network behind it.
-_PURPOSES = {
-    "float-to": ("floating IP {key}", "the way to {value}"),
-    "guests-in": ("guest {key}", "the guard of what comes in"),
-    "guests-out": ("guest {key}", "the guard of what goes out"),
-    "networks": ("", "no SNAT towards some"),
-    "inside": ("", "no SNAT inside"),
-    "floating-networks": ("", "the way back inside"),
-    "snat-networks": ("", "SNAT"),
-    "forced-networks": ("", "SNAT towards some"),
-    "open-bridges": ("", "forwarding"),
-    "closed-bridges": ("", "no forwarding"),
-    "metadata-elsewhere": ("bridge {key}", "metadata by its own gateway"),
+#: What elements of sets are for, each of which serves the network behind it.
+_OF_NETWORKS = {
+    "networks": "no SNAT towards some",
+    "inside": "no SNAT inside",
+    "floating-networks": "the way back inside",
+    "snat-networks": "SNAT",
+    "forced-networks": "SNAT towards some",
+    "open-bridges": "forwarding",
+    "closed-bridges": "no forwarding",
 }
 
 
-def _explain(name: str, key: str, value: str, labels: t.Mapping[str, str]) -> tuple[str, str] | None:
-    if name.startswith("float-from"):
-        return f"floating IP {value}", f"the way from {key}"
-    if name in ("ports-to", "port-to"):
-        address, protocol, ports = key.split(" . ")
-        return f"{protocol} {ports} of {address}", f"the way to {_place(value)}"
+def _facts(name: str, elements: Elements, labels: t.Mapping[str, str]) -> list[tuple[str, str]]:
+    """Whom each element of a set serves, and how."""
+    kind = name.rstrip("0123456789")
+    if kind in ("ports-to", "port-to"):
+        return [(_ports(key), f"the way to {_place(value)}") for key, value in elements.items()]
     if name.startswith("sg-"):
-        return labels.get(name, "a security group that is not in the plan"), f"member {key}"
-    known = _PURPOSES.get(name.rstrip("0123456789"))
-    if known is None:
-        return None
-    subject, purpose = known
-    if subject:
-        return subject.format(key=key.strip('"')), purpose.format(value=value)
-    of_it = key.partition(" . ")[0].strip('"')
+        group = labels.get(name, "a security group that is not in the plan")
+        return [(group, f"member {key}") for key in elements]
+    if kind in _OF_NETWORKS:
+        return [(_network(key, labels), _OF_NETWORKS[kind]) for key in elements]
+    # Spelt out where there may be ten thousand.
+    if kind == "float-to":
+        return [(f"floating IP {key}", f"the way to {value}") for key, value in elements.items()]
+    if kind == "float-from":
+        return [(f"floating IP {value}", f"the way from {key}") for key, value in elements.items()]
+    if kind in ("guests-in", "guests-out"):
+        purpose = "the guard of what comes in" if kind == "guests-in" else "the guard of what goes out"
+        return [(f"guest {key}", purpose) for key in elements]
+    if kind == "metadata-elsewhere":
+        return [(f"bridge {_bare(key)}", "metadata by its own gateway") for key in elements]
+    return []
+
+
+def _network(key: str, labels: t.Mapping[str, str]) -> str:
+    """The network behind a bridge or a range."""
+    of_it = _bare(key.partition(" . ")[0])
     is_bridge = key.startswith('"')
     place = of_it if is_bridge or "/" in of_it else f"{of_it}/{128 if ':' in of_it else 32}"
     sort = "bridge" if is_bridge else "range"
-    return labels.get(of_it) or labels.get(place) or f"{sort} {of_it}, which is not in the plan", purpose
+    return labels.get(of_it) or labels.get(place) or f"{sort} {of_it}, which is not in the plan"
+
+
+def _bare(word: str) -> str:
+    return word.strip('"')
+
+
+def _ports(key: str) -> str:
+    address, protocol, ports = key.split(" . ")
+    return f"{protocol} {ports} of {address}"
 
 
 def _place(value: str) -> str:
@@ -285,10 +301,7 @@ def actions(change: Change, spoken: t.Mapping[str, t.Sequence[str]], labels: t.M
     subjects = wording.Subjects()
     for verb, side in (("remove", change.gone), ("add", change.come)):
         for name, elements in side.items():
-            for key, value in elements.items():
-                known = _explain(name, key, value, labels)
-                if known:
-                    subjects.tell(known[0], verb, known[1])
+            subjects.tell(verb, _facts(name, elements, labels))
     lines += subjects.lines(change.family)
     return lines or [f"put {whole} in order{suffix}"]
 

@@ -9,6 +9,8 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import typing as t
+
 
 def suffix(family: str) -> str:
     """What ends a line that speaks of the family."""
@@ -19,16 +21,27 @@ class Subjects:
     """Networks, guests, groups and addresses, each with what is removed and added for it, in the order of telling."""
 
     def __init__(self) -> None:
-        self._told: dict[str, dict[str, dict[str, None]]] = {}
+        self._order: dict[str, None] = {}
+        self._told: dict[str, dict[str, dict[str, None]]] = {"remove": {}, "add": {}}
 
-    def tell(self, subject: str, verb: str, purpose: str) -> None:
-        self._told.setdefault(subject, {}).setdefault(verb, {})[purpose] = None
+    def tell(self, verb: str, facts: t.Iterable[tuple[str, str]]) -> None:
+        """What is removed or added: whom it concerns, and what it is for."""
+        told = self._told[verb]
+        for subject, purpose in facts:
+            self._order[subject] = None
+            told.setdefault(subject, {})[purpose] = None
 
     def lines(self, family: str) -> list[str]:
         """A line for each subject."""
-        return [
-            f"{subject}: "
-            + "; ".join(f"{verb} {', '.join(purposes)}" for verb, purposes in verbs.items())
-            + suffix(family)
-            for subject, verbs in self._told.items()
-        ]
+        removed, added = (self._told[verb] for verb in ("remove", "add"))
+        end = suffix(family)
+        both = removed.keys() & added.keys()
+        lines = []
+        for subject in self._order:
+            if subject in both:
+                lines.append(f"{subject}: remove {', '.join(removed[subject])}; add {', '.join(added[subject])}{end}")
+            elif subject in added:
+                lines.append(f"{subject}: add {', '.join(added[subject])}{end}")
+            else:
+                lines.append(f"{subject}: remove {', '.join(removed[subject])}{end}")
+        return lines

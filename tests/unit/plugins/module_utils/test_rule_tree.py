@@ -182,12 +182,12 @@ def test_a_chain_is_asked_for_from_its_first_address_to_its_last(place):
 
 
 def test_names_that_meet_are_told_apart_around_an_address_too(monkeypatch):
-    """With room for one digit of a hash, names of twelve chains do."""
+    """With room for one digit of a hash, names of twelve chains do: of three, and four below each."""
     monkeypatch.setattr(rule_tree, "_NAME", len(STEM) + 1)
-    values = [digit << 124 | number for digit in range(12) for number in range(5)]
+    values = [one << 124 | two << 60 | number for one in range(3) for two in range(4) for number in range(9)]
     leaves = rule_tree.leaves(Branch(value, 128, (f"rule {value}",)) for value in values)
     whole = rule_tree.grow(ROOT, STEM, "-s", leaves, 128)
-    assert len(whole) == 13
+    assert len(whole) == 16
     for value in values:
         part = rule_tree.grow(ROOT, STEM, "-s", leaves, 128, [value])
         assert part.items() <= whole.items() and any(f"rule {value}" in rules for rules in part.values())
