@@ -102,6 +102,7 @@ class Watch:
                 "sh",
                 "-c",
                 f"ip monitor link address route >{self._log}.ip 2>&1 & echo $! >{self._log}.pids;"
+                f"tc monitor >{self._log}.tc 2>&1 & echo $! >>{self._log}.pids;"
                 f"nft monitor >{self._log}.nft 2>&1 & echo $! >>{self._log}.pids; sleep 0.3",
             ]
         )
@@ -111,7 +112,7 @@ class Watch:
         self.host.run(["sh", "-c", f"sleep 0.3; kill $(cat {self._log}.pids)"])
         self.after = self._look()
         # An established lease or neighbour is the guests' doing, and none of these groups shows it.
-        self.events = self.host.run(["sh", "-c", f"cat {self._log}.ip {self._log}.nft"]).stdout
+        self.events = self.host.run(["sh", "-c", f"cat {self._log}.ip {self._log}.tc {self._log}.nft"]).stdout
 
     def _look(self) -> dict[str, str]:
         """Files with their times and contents, processes with their start, rules with their counters' owners."""
@@ -151,6 +152,10 @@ def snapshot(lab: Lab, host: str) -> dict[str, t.Any]:
             line.split(" [")[0] for line in shell("iptables-save; ip6tables-save").splitlines() if line[0] != "#"
         ],
         "files": shell("cd / && find etc/tenantnet -type f | sort | xargs -r grep -H ''"),
+        "filters": shell(
+            "tc qdisc show | sed -nE 's/^qdisc (clsact|ingress) .* dev ([^ ]+) .*/\\2/p'"
+            " | while read dev; do echo $dev; tc filter show dev $dev ingress; done"
+        ),
         "leftovers": shell("find /etc/tenantnet /run/tenantnet /var/lib/tenantnet -name '.new-*'"),
         "dnsmasq": sorted(shell("pgrep -a dnsmasq | cut -d' ' -f2-").splitlines()),
         "forward": shell("cat /proc/sys/net/ipv4/ip_forward"),

@@ -102,6 +102,10 @@ def deployment(request: pytest.FixtureRequest, lab_factory, tmp_path_factory) ->
     else:
         site.change(nova_fixed_range_v6=RANGE_V6)
     site.change(nova_security_groups=OPEN, nova_packet_filter=backend)
+    if request.param == "single_network_host":
+        # The gateway of the others carries a guest itself, so the packets of its bridge are filtered.
+        near = {"name": "near", "project": "acme", "host": "net1"}
+        site.change(nova_instances=[*site.variables["nova_instances"], near])
     internet = site.lab.host("internet")
     internet.run(["ip", "addr", "add", f"{UPSTREAM}/64", "dev", "eth0", "nodad"])
     internet.run(["ip", "addr", "add", f"{FAR_AWAY}/128", "dev", "lo"])
@@ -137,6 +141,12 @@ def test_the_internet_reaches_the_guest(deployment: Deployment) -> None:
 
 def test_the_guest_is_seen_by_it(deployment: Deployment) -> None:
     assert deployment.seen_as("web1") == FLOATING
+
+
+def test_guests_of_its_network_reach_it(deployment: Deployment) -> None:
+    for name, guest in deployment.guests.items():
+        heard = guest.run(["socat", "-T3", "-", f"TCP6:[{FLOATING}]:8081,connect-timeout=3"], check=False).stdout
+        assert heard == "web1\n", name
 
 
 def test_a_second_run_does_nothing_at_all(deployment: Deployment) -> None:
