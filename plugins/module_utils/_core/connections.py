@@ -9,6 +9,7 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from . import addressing
@@ -48,15 +49,20 @@ class Verdict:
         for address, fixed in gone.to_guests:
             self._led.setdefault(address, set()).add(fixed)
         self._left_as = {(fixed, address) for address, fixed in gone.from_guests - come.from_guests}
-        self._whole = {entry.address: entry.fixed_address for entry in meaning.floating_ips}
+        self._floating_ips = meaning.floating_ips
         self._ports: dict[tuple[str, str], list[PortForward]] = {}
         for forward in meaning.port_forwards:
             self._ports.setdefault((forward.address, forward.protocol), []).append(forward)
 
+    @functools.cached_property
+    def _whole(self) -> dict[str, str]:
+        """Where addresses lead as a whole: asked for by the first connection alone, of many addresses."""
+        return {address: fixed for address, fixed, _interface in self._floating_ips}
+
     def concerns(self, version: int) -> bool:
         """Whether any connection of IPv4 or IPv6 can end."""
-        left = (address for _fixed, address in self._left_as)
-        return any(addressing.version(address) == version for address in (*self._touched, *left))
+        left = {address for _fixed, address in self._left_as}
+        return any((":" in address) == (version == 6) for address in self._touched | left)
 
     def ends(self, connection: Connection) -> bool:
         """Whether the connection would be another one, or none, if it began now."""

@@ -58,4 +58,6 @@ class Outcome:
 
 
 def _both(one: Ways, two: Ways) -> Ways:
+    if not any(one) or not any(two):
+        return one if any(one) else two
     return Ways(one.to_guests | two.to_guests, one.from_guests | two.from_guests)

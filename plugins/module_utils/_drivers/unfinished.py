@@ -56,8 +56,16 @@ class Note:
         return both.gone, Ways(both.come.to_guests, there), both.guards
 
 
-def _plain(ways: Ways) -> list[list[tuple[str, str]]]:
-    return [list(pairs) for pairs in ways]
+def _plain(ways: Ways) -> list[str]:
+    """A line for each way: ten thousand are written before the first rule is."""
+    return ["\n".join(map(" ".join, pairs)) for pairs in ways]
+
+
+def _ways(plain: list[str]) -> Ways:
+    to_guests, from_guests = (
+        frozenset((one, two) for one, two in (line.split(" ") for line in lines.splitlines())) for lines in plain
+    )
+    return Ways(to_guests, from_guests)
 
 
 def _read(path: str) -> Outcome | None:
@@ -66,10 +74,7 @@ def _read(path: str) -> Outcome | None:
         return None
     try:
         told = json.loads(text)
-        gone, come = (
-            Ways(*(frozenset((one, two) for one, two in pairs) for pairs in told[key])) for key in ("gone", "come")
-        )
-        return Outcome(gone=gone, come=come, guards=bool(told["guards"]))
-    except (ValueError, TypeError, KeyError):
+        return Outcome(gone=_ways(told["gone"]), come=_ways(told["come"]), guards=bool(told["guards"]))
+    except (ValueError, TypeError, KeyError, AttributeError):
         # Of another version: the guards at least can be judged without knowing more.
         return Outcome(guards=True)

@@ -86,8 +86,7 @@ def compare(family: str, held: HeldTable | None, reference: HeldTable, wanted: T
             change.new_sets.append(name)
         elements = have.sets[name].elements if name in have.sets else {}
         if elements != want.elements:
-            gone = {key: value for key, value in elements.items() if want.elements.get(key) != value}
-            come = {key: value for key, value in want.elements.items() if elements.get(key) != value}
+            gone, come = _beyond(elements, want.elements), _beyond(want.elements, elements)
             if gone:
                 change.gone[name] = gone
             if come:
@@ -101,6 +100,11 @@ def compare(family: str, held: HeldTable | None, reference: HeldTable, wanted: T
             change.changed_chains.append(name)
     change.new_chains = [name for name in wanted.chains if name not in have.chains]
     return change if change else None
+
+
+def _beyond(these: Elements, those: Elements) -> Elements:
+    """The elements that those do not have alike."""
+    return {key: value for key, value in these.items() if those.get(key) != value} if those else these
 
 
 # -- the transaction --------------------------------------------------------------------------------------------
@@ -167,8 +171,10 @@ def ways(changes: t.Iterable[Change]) -> tuple[Ways, Ways]:
         for change in changes:
             for name, elements in getattr(change, side).items():
                 if name.startswith("float-from"):
-                    from_guests.update((address, fixed) for fixed, address in elements.items())
-                elif name in ("float-to", "ports-to", "port-to"):
+                    from_guests.update(zip(elements.values(), elements))
+                elif name == "float-to":
+                    to_guests.update(elements.items())
+                elif name in ("ports-to", "port-to"):
                     to_guests.update((_first(key), _first(value)) for key, value in elements.items())
         found.append(Ways(frozenset(to_guests), frozenset(from_guests)))
     return found[0], found[1]
@@ -231,27 +237,27 @@ _OF_NETWORKS = {
 }
 
 
-def _facts(name: str, elements: Elements, labels: t.Mapping[str, str]) -> list[tuple[str, str]]:
+def _facts(name: str, elements: Elements, labels: t.Mapping[str, str]) -> t.Iterable[tuple[str, str]]:
     """Whom each element of a set serves, and how."""
     kind = name.rstrip("0123456789")
     if kind in ("ports-to", "port-to"):
-        return [(_ports(key), f"the way to {_place(value)}") for key, value in elements.items()]
+        return ((_ports(key), f"the way to {_place(value)}") for key, value in elements.items())
     if name.startswith("sg-"):
         group = labels.get(name, "a security group that is not in the plan")
-        return [(group, f"member {key}") for key in elements]
+        return ((group, f"member {key}") for key in elements)
     if kind in _OF_NETWORKS:
-        return [(_network(key, labels), _OF_NETWORKS[kind]) for key in elements]
+        return ((_network(key, labels), _OF_NETWORKS[kind]) for key in elements)
     # Spelt out where there may be ten thousand.
     if kind == "float-to":
-        return [(f"floating IP {key}", f"the way to {value}") for key, value in elements.items()]
+        return ((f"floating IP {key}", f"the way to {value}") for key, value in elements.items())
     if kind == "float-from":
-        return [(f"floating IP {value}", f"the way from {key}") for key, value in elements.items()]
+        return ((f"floating IP {value}", f"the way from {key}") for key, value in elements.items())
     if kind in ("guests-in", "guests-out"):
         purpose = "the guard of what comes in" if kind == "guests-in" else "the guard of what goes out"
-        return [(f"guest {key}", purpose) for key in elements]
+        return ((f"guest {key}", purpose) for key in elements)
     if kind == "metadata-elsewhere":
-        return [(f"bridge {_bare(key)}", "metadata by its own gateway") for key in elements]
-    return []
+        return ((f"bridge {_bare(key)}", "metadata by its own gateway") for key in elements)
+    return ()
 
 
 def _network(key: str, labels: t.Mapping[str, str]) -> str:

@@ -60,8 +60,9 @@ def render(meaning: Intent, family: str) -> Table:
     meaning = meaning.of_version(version)
     sets: dict[str, Set] = {}
     chains: dict[str, list[str]] = {}
-    chains["prerouting"] = [*_metadata_redirection(meaning, sets), *_towards_guests(meaning, version, sets)]
-    chains["nat-output"] = _towards_guests(meaning, version, sets)
+    redirection, to_guests = _metadata_redirection(meaning, sets), _towards_guests(meaning, version, sets)
+    chains["prerouting"] = [*redirection, *to_guests]
+    chains["nat-output"] = to_guests
     chains["postrouting"] = _postrouting(meaning, version, sets)
     guests = _guests(meaning.security, version, sets, chains)
     chains["forward"] = [*guests, *_metadata_forwarding(meaning), *_forwarding(meaning, sets)]
@@ -118,7 +119,7 @@ def _towards_guests(meaning: Intent, version: int, sets: dict[str, Set]) -> list
         sets["port-to"] = Set(of_port, moved, f"{kind} . inet_service")
         rules.append(f"{to} . meta l4proto . th dport map @port-to")
     if meaning.floating_ips:
-        sets["float-to"] = Set(kind, {entry.address: entry.fixed_address for entry in meaning.floating_ips}, kind)
+        sets["float-to"] = Set(kind, {address: fixed for address, fixed, _out in meaning.floating_ips}, kind)
         rules.append(f"{to} map @float-to")
     return rules
 

@@ -88,7 +88,7 @@ class Intent:
         """What concerns IPv4 or IPv6: the guards are in `security`. Without addresses to share, IPv6 keeps its own."""
 
         def fit(rows: tuple[_Row, ...]) -> tuple[_Row, ...]:
-            return tuple(row for row in rows if addressing.version(row[0]) == version)
+            return tuple([row for row in rows if (":" in row[0]) == (version == 6)])
 
         found = dataclasses.replace(
             self,
