@@ -37,7 +37,7 @@ class Way(t.NamedTuple):
 
 
 def led_elsewhere(rules: _Rules) -> list[Led]:
-    """By the plan's section `packet_filter`, which is checked already."""
+    """By the plan's section `packet_filter`, which is checked already; of many ports of an address one for a bridge."""
     own = {row["address"] for row in rules.get("instances", ())}
     rows = [
         row
@@ -50,14 +50,15 @@ def led_elsewhere(rules: _Rules) -> list[Led]:
         for network in (rules["networks"] if rows else ())
         for span in (addressing.known_network(network[key]) for key in ("cidr", "cidr_v6") if network.get(key))
     )
-    found = dict.fromkeys(Led(row["address"], addressing.version(row["address"]), _bridge(row, spans)) for row in rows)
-    return sorted(found, key=lambda led: addressing.order(led.address))
+    found: dict[Led, None] = {}
+    for row in rows:
+        version = addressing.version(row["address"])
+        bridge = row.get("bridge") or _bridge(version, addressing.number(row["fixed_address"]), spans)
+        found[Led(row["address"], version, bridge)] = None
+    return list(found)
 
 
-def _bridge(row: _Rules, spans: list[tuple[int, int, int, str]]) -> str | None:
-    if row.get("bridge"):
-        return str(row["bridge"])
-    version, number = addressing.version(row["fixed_address"]), addressing.number(row["fixed_address"])
+def _bridge(version: int, number: int, spans: list[tuple[int, int, int, str]]) -> str | None:
     place = bisect.bisect_right(spans, (version, number + 1)) - 1
     if place < 0 or spans[place][0] != version or number > spans[place][2]:
         return None

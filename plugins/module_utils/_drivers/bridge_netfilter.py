@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._core import brouting
+from .._core import addressing, brouting
 from .._core.links.operations import SetSysctl
 from . import origin, programs
 from .netlink import sysctl
@@ -81,10 +81,11 @@ def kept_within(rules: t.Mapping[str, t.Any], led: t.Sequence[brouting.Led], lac
     if not kept:
         return []
     more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
-    reason = lacking.get(kept[0].bridge or "")
-    because = f"bridge {kept[0].bridge}: {reason}; mend that, or " if reason else ""
+    first = min(kept, key=lambda each: addressing.order(each.address))
+    reason = lacking.get(first.bridge or "")
+    because = f"bridge {first.bridge}: {reason}; mend that, or " if reason else ""
     return [
-        f"host {os.uname().nodename}: guests of other hosts do not reach floating IP {kept[0].address}{more} from the "
+        f"host {os.uname().nodename}: guests of other hosts do not reach floating IP {first.address}{more} from the "
         f"network of the guest that it leads to, while {KEYS[0]} is 1: {because}have the guests of this host run "
         "elsewhere and put it to 0, or make the network multi_host"
     ]

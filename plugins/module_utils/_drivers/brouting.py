@@ -64,32 +64,28 @@ def _look(kernel: Socket, ways: t.Mapping[str, core.Way], check: bool) -> tuple[
         mac, master = traffic.link(kernel, index)
         found = there.get(index, traffic.Ingress({}, placed=False))
         wanted.add(index)
-        if not bridge or master != bridge:
+        missing = not bridge or master != bridge
+        if missing and not check:
             # A run brings the links first. Where they did not come, frames of another wire must not get in here.
-            if check:
-                steps.append(_step(uplink, way, index, found, frozenset()))
-            else:
-                lacking[way.bridge] = f"{uplink} is not in the bridge"
-                wanted.discard(index)
+            lacking[way.bridge] = f"{uplink} is not in the bridge"
+            wanted.discard(index)
             continue
-        own = traffic.link(kernel, bridge)[0]
-        filters = core.filters(way, bridge, own, own != mac)
-        if filters != frozenset(found.ours.values()):
+        # In check mode what is missing is told of as if it were there, with the MAC address that it mostly has.
+        own = mac if missing else traffic.link(kernel, bridge)[0]
+        filters = frozenset() if missing else core.filters(way, bridge, own, own != mac)
+        if missing or filters != frozenset(found.ours.values()):
             kinds = [traffic.REDIRECT] + [traffic.RETYPE] * (own != mac)
             unknown = [kind for kind in kinds if not traffic.knows(kernel, kind)]
             if unknown:
                 lacking[way.bridge] = f"the kernel has no module act_{unknown[0]}"
                 wanted.discard(index)
             else:
-                steps.append(_step(uplink, way, index, found, filters))
+                change = core.Change(uplink, way.bridge, _versions(found), way.versions)
+                steps.append(_Step(change, index, found, filters))
     for index, found in there.items():
         if found.ours and index not in wanted:
             steps.append(_gone(index, found))
     return steps, lacking
-
-
-def _step(uplink: str, way: core.Way, index: int, found: traffic.Ingress, filters: frozenset[core.Filter]) -> _Step:
-    return _Step(core.Change(uplink, way.bridge, _versions(found), way.versions), index, found, filters)
 
 
 def _gone(index: int, found: traffic.Ingress) -> _Step:

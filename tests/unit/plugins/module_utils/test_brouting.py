@@ -35,7 +35,7 @@ def rules(*leading: tuple[str, str], own: tuple[str, ...] = (), **more):
         ),
         (
             rules(("2001:db8::7", "fd00::3"), ("192.0.2.10", "10.0.0.0"), ("192.0.2.9", "10.0.1.255")),
-            [Led("192.0.2.9", 4, "br101"), Led("192.0.2.10", 4, "br100"), Led("2001:db8::7", 6, "br100")],
+            [Led("2001:db8::7", 6, "br100"), Led("192.0.2.10", 4, "br100"), Led("192.0.2.9", 4, "br101")],
             {"eth1": Way("br100", (4, 6)), "eth5": Way("br100", (4, 6)), "vlan7": Way("br101", (4,))},
         ),
         # Of a network without uplinks, of none, and of one that the entry itself names.
