@@ -13,54 +13,7 @@ import subprocess
 import sys
 
 from a_router import namespace, run
-
-SERVE = """
-import itertools, selectors, socket, sys
-name, ports = sys.argv[1], [int(port) for port in sys.argv[2:]]
-every = selectors.DefaultSelector()
-for port, kind, family in itertools.product(
-    ports, (socket.SOCK_STREAM, socket.SOCK_DGRAM), (socket.AF_INET, socket.AF_INET6)
-):
-    listener = socket.socket(family, kind)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    listener.bind(("", port))
-    if kind == socket.SOCK_STREAM:
-        listener.listen(64)
-    every.register(listener, selectors.EVENT_READ, (kind, port))
-print("ready", flush=True)
-while True:
-    for key, _events in every.select():
-        kind, port = key.data
-        if kind == socket.SOCK_STREAM:
-            client, peer = key.fileobj.accept()
-            client.sendall(f"{name}:{port} sees {peer[0]}".encode())
-            client.close()
-        else:
-            _data, peer = key.fileobj.recvfrom(100)
-            key.fileobj.sendto(f"{name}:{port} sees {peer[0]}".encode(), peer)
-"""
-#: All at once, so that what is not answered is waited for but once.
-ASK = """
-import concurrent.futures, socket, sys
-def ask(word):
-    kind, address, port = word.split("/")
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as asker:
-        asker.settimeout(0.5)
-        try:
-            asker.connect((address, int(port)))
-            if kind == "udp":
-                asker.send(b"who am I")
-            return asker.recv(100).decode()
-        except ConnectionRefusedError:
-            return "refused"
-        except OSError:
-            return "no answer"
-with concurrent.futures.ThreadPoolExecutor(len(sys.argv)) as pool:
-    print(*pool.map(ask, sys.argv[1:]), sep="\\n")
-"""
+from conversations import ASK, SERVE
 
 ASK_AGAIN = """
 import socket, sys
@@ -168,7 +121,7 @@ class Site:
 
     def ask(self, name, *questions):
         """What `name` hears when it asks, each question as protocol/address/port."""
-        return run(*self.inside[name], sys.executable, "-c", ASK, *questions).splitlines()
+        return run(*self.inside[name], sys.executable, "-c", ASK, "0.5", *questions).splitlines()
 
     def keep_asking(self, name, address, port=4000):
         """A conversation from one port: returns a function that goes on with it, and says who answers."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import typing as t
 
 import pytest
 from a_router import namespace, run
@@ -134,50 +135,6 @@ def test_a_thousand_at_once():
     assert shown() == OWN
 
 
-LISTEN = """
-import socket, struct, sys
-listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
-listener.bind(("eth0", 0))
-print("ready", flush=True)
-listener.settimeout(1.5)
-try:
-    while True:
-        frame = listener.recv(100)
-        operation, sender, target = struct.unpack_from("!20xH6x4s6x4s", frame)
-        print(operation, frame[:6].hex(), socket.inet_ntoa(sender), socket.inet_ntoa(target))
-except socket.timeout:
-    pass
-"""
-
-
-@pytest.mark.parametrize("rounds", [0, 3])
-def test_neighbours_learn_where_an_address_is_now(rounds):
-    with namespace() as (holder, inside):
-        run("ip", "link", "add", "eth4", "type", "veth", "peer", "name", "eth0", "netns", str(holder))
-        run("ip", "-batch", "-", text="link set eth4 up\naddr add 198.51.100.1/24 dev eth4\n")
-        stale = "02:00:00:00:00:99"
-        lines = (
-            "addr add 198.51.100.9/24 dev eth0\nlink set eth0 up\n"
-            f"neigh replace 198.51.100.101 lladdr {stale} nud stale dev eth0\n"
-        )
-        run(*inside, "ip", "-batch", "-", text=lines)
-        listener = subprocess.Popen([*inside, sys.executable, "-c", LISTEN], stdout=subprocess.PIPE, text=True)
-        assert listener.stdout.readline() == "ready\n"
-        driver.apply(section("198.51.100.101@eth4", "198.51.100.102@eth4", send_arp=rounds))
-        heard = listener.communicate()[0].splitlines()
-        for address in ("198.51.100.101", "198.51.100.102"):
-            for operation in (1, 2):
-                assert heard.count(f"{operation} {'ff' * 6} {address} {address}") == rounds
-        (neighbour,) = json.loads(run(*inside, "ip", "-json", "neigh", "show", "198.51.100.101"))
-        (link,) = json.loads(run("ip", "-json", "link", "show", "eth4"))
-        assert neighbour["lladdr"] == (link["address"] if rounds else stale)
-        # Nothing is sent where nothing is bound.
-        listener = subprocess.Popen([*inside, sys.executable, "-c", LISTEN], stdout=subprocess.PIPE, text=True)
-        assert listener.stdout.readline() == "ready\n"
-        driver.apply(section("198.51.100.101@eth4", "198.51.100.102@eth4", send_arp=rounds))
-        assert listener.communicate()[0] == ""
-
-
 def test_an_interface_that_is_down_has_nobody_to_tell():
     run("ip", "link", "set", "eth3", "down")
     assert driver.apply(section("203.0.113.7@eth3", "203.0.113.9@lo", send_arp=2))["changed"]
@@ -246,6 +203,23 @@ def test_where_ipv6_is_off_it_is_told_before_anything_is_done():
     assert shown_v6() == [] and shown() == OWN
 
 
+# -- news of where an address is
+
+
+LISTEN_V4 = """
+import socket, struct, sys
+listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+listener.bind(("eth0", 0))
+print("ready", flush=True)
+listener.settimeout(1.5)
+try:
+    while True:
+        frame = listener.recv(100)
+        operation, sender, target = struct.unpack_from("!20xH6x4s6x4s", frame)
+        print(operation, frame[:6].hex(), socket.inet_ntoa(sender), socket.inet_ntoa(target))
+except socket.timeout:
+    pass
+"""
 LISTEN_V6 = """
 import socket, struct
 listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x86DD))
@@ -263,30 +237,62 @@ except socket.timeout:
 """
 
 
+class Wire(t.NamedTuple):
+    """Addresses at both ends, those that come to our end, and how they are told of."""
+
+    ours: str
+    theirs: str
+    places: tuple[str, str]
+    listen: str
+    #: What the listener prints of an address and the MAC address of our end.
+    news: t.Callable[[str, str], list[str]]
+
+
+WIRES = {
+    "ipv4": Wire(
+        "198.51.100.1/24",
+        "198.51.100.9/24",
+        ("198.51.100.101", "198.51.100.102"),
+        LISTEN_V4,
+        lambda address, _mac: [f"{operation} {'ff' * 6} {address} {address}" for operation in (1, 2)],
+    ),
+    "ipv6": Wire(
+        "2001:db8:5::1/64",
+        "2001:db8:5::99/64",
+        ("2001:db8:5::7", "2001:db8:5::8"),
+        LISTEN_V6,
+        lambda address, mac: [f"333300000001 {mac} 255 {address} {address} 32"],
+    ),
+}
+
+
 @pytest.mark.parametrize("rounds", [0, 3])
-def test_neighbours_learn_where_an_ipv6_address_is_now(rounds):
-    """The neighbour's own kernel believes it, so the checksum is right as well."""
+@pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
+def test_neighbours_learn_where_an_address_is_now(wire, rounds):
+    """The neighbour's own kernel believes it, so of IPv6 the checksum is right as well."""
     with namespace() as (holder, inside):
         run("ip", "link", "add", "eth4", "type", "veth", "peer", "name", "eth0", "netns", str(holder))
-        run("ip", "-batch", "-", text="link set eth4 up\naddr add 2001:db8:5::1/64 dev eth4 nodad\n")
+        nodad = " nodad" if ":" in wire.ours else ""
+        run("ip", "-batch", "-", text=f"link set eth4 up\naddr add {wire.ours} dev eth4{nodad}\n")
         stale = "02:00:00:00:00:99"
         lines = (
-            "addr add 2001:db8:5::99/64 dev eth0 nodad\nlink set eth0 up\n"
-            f"neigh replace 2001:db8:5::7 lladdr {stale} nud stale dev eth0\n"
+            f"addr add {wire.theirs} dev eth0{nodad}\nlink set eth0 up\n"
+            f"neigh replace {wire.places[0]} lladdr {stale} nud stale dev eth0\n"
         )
         run(*inside, "ip", "-batch", "-", text=lines)
-        places = section("2001:db8:5::7@eth4", "2001:db8:5::8@eth4", send_arp=rounds)
-        listener = subprocess.Popen([*inside, sys.executable, "-c", LISTEN_V6], stdout=subprocess.PIPE, text=True)
-        assert listener.stdout.readline() == "ready\n"
-        driver.apply(places)
-        heard = listener.communicate()[0].splitlines()
         (link,) = json.loads(run("ip", "-json", "link", "show", "eth4"))
-        for address in ("2001:db8:5::7", "2001:db8:5::8"):
-            assert heard.count(f"333300000001 {link['address']} 255 {address} {address} 32") == rounds
-        (neighbour,) = json.loads(run(*inside, "ip", "-json", "neigh", "show", "2001:db8:5::7"))
+
+        def heard():
+            """What the neighbour is told while the addresses are bound."""
+            listener = subprocess.Popen([*inside, sys.executable, "-c", wire.listen], stdout=subprocess.PIPE, text=True)
+            assert listener.stdout.readline() == "ready\n"
+            driver.apply(section(*(f"{address}@eth4" for address in wire.places), send_arp=rounds))
+            return listener.communicate()[0].splitlines()
+
+        first = heard()
+        for address in wire.places:
+            assert {first.count(line) for line in wire.news(address, link["address"])} == {rounds}
+        (neighbour,) = json.loads(run(*inside, "ip", "-json", "neigh", "show", wire.places[0]))
         assert neighbour["lladdr"] == (link["address"] if rounds else stale)
         # Nothing is sent where nothing is bound.
-        listener = subprocess.Popen([*inside, sys.executable, "-c", LISTEN_V6], stdout=subprocess.PIPE, text=True)
-        assert listener.stdout.readline() == "ready\n"
-        driver.apply(places)
-        assert listener.communicate()[0] == ""
+        assert heard() == []

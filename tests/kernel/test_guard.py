@@ -9,6 +9,7 @@ import signal
 import time
 
 import pytest
+from a_kill import killed_at
 from a_link import bridge, exists, ip, master
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import guard, guarded, host, netlink, recorded
@@ -133,32 +134,18 @@ def test_the_module_may_be_killed_at_any_step():
     steps, alive = 0, False
     while not alive:
         steps += 1
-        alive = not killed_after(steps)
+        alive = not killed_at(steps, run_by_steps)
         guard.take_back()
         assert carried("eth1") == before, f"after a kill at step {steps}"
         assert not exists("br100") and guard.report().left == (), f"after a kill at step {steps}"
     assert steps > 3
 
 
-def killed_after(steps: int) -> bool:
-    """A run in a child that kills itself after so many steps, the guard being armed."""
-    child = os.fork()
-    if child == 0:
-        taken = 0
-        apply = netlink.apply
-
-        def step() -> None:
-            nonlocal taken
-            taken += 1
-            if taken == steps:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        try:
-            netlink.apply = lambda difference, have, library: apply(difference, have, library, 1, step)
-            run()
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+def run_by_steps(step) -> None:
+    """A run in a process of its own, the guard being armed."""
+    apply = netlink.apply
+    netlink.apply = lambda difference, have, library: apply(difference, have, library, 1, step)
+    run()
 
 
 def test_the_guard_has_left_everything_of_the_module_behind():

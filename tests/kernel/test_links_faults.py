@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
+import typing as t
 
 import pytest
+from a_kill import killed_at
 from a_link import (
     bridge,
     dump,
@@ -227,25 +227,10 @@ class TestKilled:
         **{"net.ipv4.ip_forward": "1", "net.ipv4.conf.br300.send_redirects": "0"},
     )
 
-    def killed_after(self, section: dict, steps: int) -> bool:
-        """Run in a child that kills itself after so many steps, one operation a step; False if it lived to the end."""
-        child = os.fork()
-        if child == 0:
-            taken = 0
-
-            def step() -> None:
-                nonlocal taken
-                taken += 1
-                if taken == steps:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            try:
-                want = links.parse(section)
-                have = netlink.read(key for key, _value in want.sysctl)
-                netlink.apply(links.compare(want, have), have, batch=1, after_step=step)
-            finally:
-                os._exit(0)
-        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    def renew(self, step: t.Callable[[], None]) -> None:
+        want = links.parse(self.NEW)
+        have = netlink.read(key for key, _value in want.sysctl)
+        netlink.apply(links.compare(want, have), have, batch=1, after_step=step)
 
     def test_at_every_step(self):
         netlink.load()  # once for all children
@@ -256,7 +241,7 @@ class TestKilled:
         while not alive:
             steps += 1
             run(self.OLD)
-            alive = not self.killed_after(self.NEW, steps)
+            alive = not killed_at(steps, self.renew)
             self.nothing_unmarked()
             run(self.NEW)
             assert not run(self.NEW)["changed"]

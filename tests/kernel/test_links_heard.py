@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import typing as t
 
 import pytest
+from a_kill import killed_at
 from a_link import ip, until
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links as core
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
@@ -154,29 +154,18 @@ def test_after_a_failure_it_is_back(heard) -> None:
     assert state() == ("br100", set(), set(), "0", "1")
 
 
+def by_steps(step: t.Callable[[], None]) -> None:
+    have, difference = links.look(core.parse(PLAN), None)
+    netlink.apply(difference, have, batch=1, after_step=step)
+
+
 def test_the_run_after_a_killed_one_ends_it(heard) -> None:
     netlink.load()  # once for all children
     steps, alive = 0, False
     while not alive:
         steps += 1
         assert steps < 50
-        child = os.fork()
-        if child == 0:
-            left = steps
-
-            def step() -> None:
-                nonlocal left
-                left -= 1
-                if not left:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            try:
-                want = core.parse(PLAN)
-                have, difference = links.look(want, None)
-                netlink.apply(difference, have, batch=1, after_step=step)
-            finally:
-                os._exit(0)
-        alive = not os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        alive = not killed_at(steps, by_steps)
         links.apply(PLAN)
         assert state() == ("br100", set(), set(), "0", "1"), steps
         assert not links.apply(PLAN)["changed"]

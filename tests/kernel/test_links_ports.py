@@ -13,6 +13,7 @@ import time
 import typing as t
 
 import pytest
+from a_kill import killed_at
 from a_link import exists, ip, shown, veth
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
@@ -324,24 +325,10 @@ class TestPuttingBack:
 class TestKilled:
     """After a kill at any point the next run ends where an undisturbed one does, and nothing of ours is left over."""
 
-    def killed_after(self, steps: int) -> bool:
-        """Apply NEW in a child that kills itself after so many steps; False if it lived to the end."""
-        child = os.fork()
-        if child == 0:
-            taken = 0
-
-            def step() -> None:
-                nonlocal taken
-                taken += 1
-                if taken == steps:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            try:
-                want, have = links.parse(NEW), netlink.read()
-                netlink.apply(links.compare(want, have), have, batch=1, after_step=step)
-            finally:
-                os._exit(0)
-        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    @staticmethod
+    def renew(step: t.Callable[[], None]) -> None:
+        want, have = links.parse(NEW), netlink.read()
+        netlink.apply(links.compare(want, have), have, batch=1, after_step=step)
 
     def test_at_every_step(self):
         netlink.load()
@@ -352,7 +339,7 @@ class TestKilled:
         while not alive:
             steps += 1
             run(OLD)
-            alive = not self.killed_after(steps)
+            alive = not killed_at(steps, self.renew)
             for link in json.loads(ip("-json -details link show")):
                 if "tap" in link["ifname"] and ("master" in link or link.get("linkinfo", {}).get("info_kind") == "tun"):
                     assert link["ifalias"].startswith("tenantnet.nova "), f"step {steps}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 
 import pytest
+from a_kill import killed_at
 from a_link import addresses, bridge, dump, exists, ip, master, monitored, settle, shown, veth
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import links
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
@@ -233,7 +233,12 @@ class TestKilled:
             while not alive:
                 steps += 1
                 run(there)
-                alive = not self.killed_after(to, steps)
+
+                def apply(step, to=to):
+                    have, difference = driver.look(links.parse(to), None)
+                    netlink.apply(difference, have, batch=1, after_step=step)
+
+                alive = not killed_at(steps, apply)
                 reached = [a for name in ("eth1", "br100") if exists(name) for a in addresses(name)]
                 assert sorted(reached).count("192.0.2.11/24") == 1, f"after a kill at step {steps}"
                 assert "dev" in ip("route get 8.8.8.8"), f"after a kill at step {steps}"
@@ -245,24 +250,6 @@ class TestKilled:
                     expected = expected or carried("br100")
                     assert carried("br100") == expected
             assert steps > 2
-
-    def killed_after(self, section: dict, steps: int) -> bool:
-        child = os.fork()
-        if child == 0:
-            taken = 0
-
-            def step() -> None:
-                nonlocal taken
-                taken += 1
-                if taken == steps:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            try:
-                have, difference = driver.look(links.parse(section), None)
-                netlink.apply(difference, have, batch=1, after_step=step)
-            finally:
-                os._exit(0)
-        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 class TestLookedAfter:

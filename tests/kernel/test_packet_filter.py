@@ -19,6 +19,7 @@ from a_router import neighbour, run
 from a_section import FOREIGN, NOTHING, PLAN, apply, guarded
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter as driver
+from conversations import ASK, SERVE
 from hypothesis import HealthCheck, given, settings
 
 # -- the ladder
@@ -320,27 +321,6 @@ def test_own_address_is_the_source_towards_the_outside(variant):
 # -- packets
 
 
-ECHO = """
-import socket
-listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-listener.bind(("0.0.0.0", 4000))
-print("ready", flush=True)
-while True:
-    _data, peer = listener.recvfrom(100)
-    listener.sendto(peer[0].encode(), peer)
-"""
-ASK = """
-import socket, sys
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-    asker.settimeout(1)
-    asker.sendto(b"who am I", (sys.argv[1], 4000))
-    try:
-        print(asker.recv(100).decode())
-    except TimeoutError:
-        print("no answer")
-"""
-
-
 def test_a_packet_leaves_with_the_source_of_the_plan(variant):
     variant.load("*filter\n:FORWARD DROP [0:0]\nCOMMIT\n")
     run("sysctl", "-qw", "net.ipv4.ip_forward=1")
@@ -353,18 +333,20 @@ def test_a_packet_leaves_with_the_source_of_the_plan(variant):
             *outside, "ip", "-batch", "-", text="route add 10.0.0.0/24 via 192.0.2.1\naddr add 10.128.0.5/32 dev eth0\n"
         )
         run("ip", "route", "add", "10.128.0.5/32", "via", "192.0.2.2")
-        server = subprocess.Popen([*outside, sys.executable, "-c", ECHO], stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen(
+            [*outside, sys.executable, "-c", SERVE, "outside", "4000"], stdout=subprocess.PIPE, text=True
+        )
         try:
             assert server.stdout.readline() == "ready\n"
 
             def seen(address):
-                return run(*guest, sys.executable, "-c", ASK, address).strip()
+                return run(*guest, sys.executable, "-c", ASK, "1", f"tcp/{address}/4000").strip()
 
             apply(PLAN, check=True)
             assert seen("192.0.2.2") == "no answer"
             apply()
-            assert seen("192.0.2.2") == "192.0.2.9"
-            assert seen("10.128.0.5") == "10.0.0.2"
+            assert seen("192.0.2.2") == "outside:4000 sees 192.0.2.9"
+            assert seen("10.128.0.5") == "outside:4000 sees 10.0.0.2"
             apply(NOTHING)
             assert seen("192.0.2.2") == "no answer"
         finally:
