@@ -10,6 +10,7 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import functools
+import itertools
 import typing as t
 
 from . import addressing
@@ -61,8 +62,8 @@ class Verdict:
 
     def concerns(self, version: int) -> bool:
         """Whether any connection of IPv4 or IPv6 can end."""
-        left = {address for _fixed, address in self._left_as}
-        return any((":" in address) == (version == 6) for address in self._touched | left)
+        left = (address for _fixed, address in self._left_as)
+        return any((":" in address) == (version == 6) for address in itertools.chain(self._touched, left))
 
     def ends(self, connection: Connection) -> bool:
         """Whether the connection would be another one, or none, if it began now."""

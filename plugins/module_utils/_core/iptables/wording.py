@@ -177,7 +177,7 @@ def _rule_actions(
             rules = [rule for rule in rules if _BELOW not in rule]
         ways = _ways(rules) if chain.startswith(WAYS) else []
         if ways:
-            subjects.tell(verb, ways)
+            subjects.tell_ways(verb, ways)
             continue
         for rule in rules:
             known = _explain(rule, chain)

@@ -247,17 +247,19 @@ def _facts(name: str, elements: Elements, labels: t.Mapping[str, str]) -> t.Iter
         return ((group, f"member {key}") for key in elements)
     if kind in _OF_NETWORKS:
         return ((_network(key, labels), _OF_NETWORKS[kind]) for key in elements)
-    # Spelt out where there may be ten thousand.
-    if kind == "float-to":
-        return ((f"floating IP {key}", f"the way to {value}") for key, value in elements.items())
-    if kind == "float-from":
-        return ((f"floating IP {value}", f"the way from {key}") for key, value in elements.items())
     if kind in ("guests-in", "guests-out"):
         purpose = "the guard of what comes in" if kind == "guests-in" else "the guard of what goes out"
         return ((f"guest {key}", purpose) for key in elements)
     if kind == "metadata-elsewhere":
         return ((f"bridge {_bare(key)}", "metadata by its own gateway") for key in elements)
     return ()
+
+
+def _ways(name: str, elements: Elements) -> t.Iterable[tuple[str, str]]:
+    """The floating IP that each element of a map serves, and how."""
+    if name == "float-to":
+        return ((f"floating IP {address}", f"the way to {guest}") for address, guest in elements.items())
+    return ((f"floating IP {address}", f"the way from {guest}") for guest, address in elements.items())
 
 
 def _network(key: str, labels: t.Mapping[str, str]) -> str:
@@ -307,7 +309,10 @@ def actions(change: Change, spoken: t.Mapping[str, t.Sequence[str]], labels: t.M
     subjects = wording.Subjects()
     for verb, side in (("remove", change.gone), ("add", change.come)):
         for name, elements in side.items():
-            subjects.tell(verb, _facts(name, elements, labels))
+            if name.startswith("float-"):
+                subjects.tell_ways(verb, _ways(name, elements))
+            else:
+                subjects.tell(verb, _facts(name, elements, labels))
     lines += subjects.lines(change.family)
     return lines or [f"put {whole} in order{suffix}"]
 

@@ -23,25 +23,42 @@ class Subjects:
     def __init__(self) -> None:
         self._order: dict[str, None] = {}
         self._told: dict[str, dict[str, dict[str, None]]] = {"remove": {}, "add": {}}
+        self._ways: dict[str, dict[str, str]] = {"remove": {}, "add": {}}
 
     def tell(self, verb: str, facts: t.Iterable[tuple[str, str]]) -> None:
-        """What is removed or added: whom it concerns, and what it is for."""
+        """What is removed or added: whom it concerns, and what it is for. What is told twice stands once."""
         told = self._told[verb]
         for subject, purpose in facts:
             self._order[subject] = None
             told.setdefault(subject, {})[purpose] = None
 
+    def tell_ways(self, verb: str, facts: t.Iterable[tuple[str, str]]) -> None:
+        """The same of floating IPs. There may be ten thousand, each with few ways, and no way is told twice."""
+        told, order = self._ways[verb], self._order
+        for subject, purpose in facts:
+            if subject in told:
+                told[subject] += f", {purpose}"
+            else:
+                order[subject] = None
+                told[subject] = purpose
+
     def lines(self, family: str) -> list[str]:
         """A line for each subject."""
-        removed, added = (self._told[verb] for verb in ("remove", "add"))
+        removed, added = map(self._purposes, ("remove", "add"))
         end = suffix(family)
-        both = removed.keys() & added.keys()
         lines = []
         for subject in self._order:
-            if subject in both:
-                lines.append(f"{subject}: remove {', '.join(removed[subject])}; add {', '.join(added[subject])}{end}")
-            elif subject in added:
-                lines.append(f"{subject}: add {', '.join(added[subject])}{end}")
+            gone, come = removed.get(subject), added.get(subject)
+            if gone is None:
+                lines.append(f"{subject}: add {come}{end}")
+            elif come is None:
+                lines.append(f"{subject}: remove {gone}{end}")
             else:
-                lines.append(f"{subject}: remove {', '.join(removed[subject])}{end}")
+                lines.append(f"{subject}: remove {gone}; add {come}{end}")
         return lines
+
+    def _purposes(self, verb: str) -> dict[str, str]:
+        found = dict(self._ways[verb])
+        for subject, purposes in self._told[verb].items():
+            found[subject] = ", ".join([*purposes, found[subject]] if subject in found else purposes)
+        return found
