@@ -208,3 +208,28 @@ def test_around_an_address_only_rules_near_it_are_made(place):
     made.clear()
     part = rule_tree.grow(ROOT, STEM, "-s", leaves, around=[values[5000]])
     assert 5000 in made and len(made) <= LEAF + 16 and len(part) < len(whole) / 20
+
+
+def _ranges_below(chains):
+    """Where the rules lead that lead to chains: the chain, and the first address of its stretch."""
+    words = [rule.split() for rules in chains.values() for rule in rules if " -g " in rule]
+    return {each[3]: int(ipaddress.ip_network(each[1])[0]) for each in words}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_what_one_address_changes_is_around_it_and_in_chains_that_only_one_of_the_trees_leads_to(place):
+    """These are the parts of one chain that was divided: they have none below them."""
+    values, divided = list(place(200)), 0
+    random.Random(2).shuffle(values)
+    for count, value in enumerate(values):
+        trees = [rule_tree.leaves(map(single, values[:end])) for end in (count, count + 1)]
+        whole = [rule_tree.grow(ROOT, STEM, "-s", tree) for tree in trees]
+        below = [_ranges_below(rule_tree.grow(ROOT, STEM, "-s", tree, around=[value])) for tree in trees]
+        apart = [[below[side][name] for name in below[side].keys() - below[not side].keys()] for side in (0, 1)]
+        divided += len(apart[1]) > 1
+        before, after = (
+            rule_tree.grow(ROOT, STEM, "-s", tree, around=[value, *more]) for tree, more in zip(trees, apart)
+        )
+        kept = {name: rules for name, rules in whole[0].items() if name not in before}
+        assert {**kept, **after} == whole[1] and not kept.keys() & after.keys()
+    assert divided
