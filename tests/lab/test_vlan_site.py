@@ -363,6 +363,13 @@ def test_the_way_out_is_that_of_the_network_at_each_hop(deployed: Deployed, gues
     assert found == expected(tag, both_ways(None, outside, CLIENT), fixed, CLIENT)
 
 
+def test_a_guest_reaches_itself_by_its_floating_ip_over_the_vlan(deployed: Deployed) -> None:
+    """By a gateway that carries guests too: what passes its bridge is filtered, and this goes back whence it came."""
+    switch = deployed.site.lab.host("net1").run(["sysctl", "-n", "net.bridge.bridge-nf-call-iptables"])
+    assert switch.stdout == "1\n"
+    assert answering(deployed.guests["db1"], [FLOATING]) == {FLOATING}
+
+
 def test_metadata_is_asked_over_the_vlan_and_told_who_asks(deployed: Deployed) -> None:
     """By the guest of another host, and in multi_host by one of the same."""
     for host in ("net1", "compute1"):
