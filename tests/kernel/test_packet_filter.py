@@ -157,6 +157,43 @@ def test_one_more_floating_ip_loads_its_own_chains(variant):
     assert "nova-network-to-" not in variant.save() and "nova-network-from-" not in variant.save()
 
 
+def deep(ports):
+    """Guests whose addresses agree in ever more digits, each guarded both ways, and with a floating IP."""
+    spots = sorted(
+        {
+            (0x0A555555 >> 32 - 4 * length << 32 - 4 * length) + (digit << 28 - 4 * length) + last
+            for length in range(2, 7)
+            for digit in range(16)
+            for last in range(1, 4)
+        }
+    )
+    inside = [f"10.{spot >> 16 & 255}.{spot >> 8 & 255}.{spot & 255}" for spot in spots]
+    group = f"web{ports}"
+    rules = [{"direction": way, "protocol": "tcp", "ports": ports} for way in ("ingress", "egress")]
+    return {
+        **PLAN,
+        "networks": [{**PLAN["networks"][0], "cidr": "10.0.0.0/8"}],
+        "instances": [{"address": address, "cidr": "10.0.0.0/8", "security_groups": [group]} for address in inside],
+        "security_groups": [{"name": group, "members": [], "rules": rules}],
+        "floating_ips": [
+            {"address": f"198.{address.partition('.')[2]}", "fixed_address": fixed}
+            for address, fixed in zip(inside, inside if ports == "80" else inside[::-1])
+        ],
+    }
+
+
+def test_deep_trees_change_as_a_whole(variant):
+    """The kernel follows 16 jumps and no more, also while the old tree and the new one stand side by side."""
+    apply(deep("80"))
+    done = apply(deep("81"))
+    assert len(done["chains"]) > 300
+    assert not apply(deep("81"))["changed"]
+    less = {**deep("80"), "instances": deep("80")["instances"][::2]}
+    for plan in (less, deep("81"), less):
+        apply(plan)
+        assert not apply(plan)["changed"]
+
+
 # -- what is not ours
 
 

@@ -303,10 +303,10 @@ def _write(run: _Run, families: list[_Family]) -> None:
             _restore(run, family.name, core.compose(family.changes), _NOTHING_CHANGED)
         return
     try:
-        _ipset(run, switch.make())
+        _ipset(run, switch.make(), _NOTHING_CHANGED)
         for family in concerned:
             _restore(run, family.name, switch.prepare(family.changes), _NOTHING_CHANGED)
-        _ipset(run, switch.turn_on())
+        _ipset(run, switch.turn_on(), _NOTHING_CHANGED)
     except (_Refused, HostError):
         # What cannot be taken back now has no effect, and the next run does it.
         with contextlib.suppress(_Refused, HostError):
@@ -316,7 +316,7 @@ def _write(run: _Run, families: list[_Family]) -> None:
     try:
         for family in concerned:
             _restore(run, family.name, switch.settle(family.changes), state)
-        _ipset(run, switch.destroy())
+        _ipset(run, switch.destroy(), state)
     except _Refused as refused:
         # Another program has been at work meanwhile.
         try:
@@ -335,7 +335,7 @@ def _resolve(run: _Run, families: list[_Family], left: switch.Left, state: str) 
     for family in families:
         if family.resolving:
             _restore(run, family.name, family.resolving, state)
-    _ipset(run, switch.destroy(left.sets))
+    _ipset(run, switch.destroy(left.sets), state)
 
 
 def _restore(run: _Run, family: str, text: str, state: str, *options: str) -> None:
@@ -388,18 +388,15 @@ def _read_sets(run: _Run) -> dict[str, frozenset[str]]:
 def _write_sets(run: _Run, text: str) -> None:
     if text:
         run.wrote_sets = True
-        _ipset(run, text)
+        _ipset(run, text, "they may be changed in part, and the next run repairs that")
 
 
-def _ipset(run: _Run, text: str) -> None:
+def _ipset(run: _Run, text: str, state: str) -> None:
     if not text:
         return
     done = _call("ipset", "restore", text=text, inherits=run.inherits)
     if done.status:
-        raise HostError(
-            f"cannot write the sets of addresses: {_quote(done.errors, text)}; they may be changed in part, and "
-            "the next run repairs that"
-        )
+        raise HostError(f"cannot write the sets of addresses: {_quote(done.errors, text)}; {state}")
 
 
 # -- two variants on one host -----------------------------------------------------------------------------------

@@ -92,8 +92,11 @@ def prepare(changes: t.Iterable[Change]) -> str:
 def _prepare(change: Change) -> str:
     successors = _successors(change)
     # Nothing leads to a chain that is new before the switch is on.
-    chains = {chain: rules for chain, rules in change.after.items() if change.before[chain] is None}
-    chains.update({name: _renamed(change.after[chain] or [], successors) for chain, name in successors.items()})
+    chains = {
+        successors.get(chain, chain): _renamed(rules, successors)
+        for chain, rules in change.after.items()
+        if rules is not None
+    }
     lines = [f"-I {chain} 1 {_SUCCESSOR}{name}" for chain, name in successors.items()]
     # What leads to a chain that goes stays until then.
     going = {target(rule) for _chain, rule in change.deletions}
@@ -108,10 +111,16 @@ def settle(changes: t.Iterable[Change]) -> str:
 
 
 def _settle(change: Change) -> str:
-    there = {chain: rules for chain, rules in change.after.items() if rules is None or change.before[chain] is not None}
-    there.update(dict.fromkeys(_successors(change).values()))
+    successors = _successors(change)
+    # Of the new chains those are final already that lead to no successor.
+    chains = {
+        chain: rules
+        for chain, rules in change.after.items()
+        if rules is None or chain in successors or _renamed(rules, successors) != rules
+    }
+    chains.update(dict.fromkeys(successors.values()))
     deletions = [(chain, f"{WHEN_ON}{rule}") for chain, _position, rule in change.insertions]
-    return compose_one(dataclasses.replace(change, after=there, deletions=deletions + change.deletions))
+    return compose_one(dataclasses.replace(change, after=chains, deletions=deletions + change.deletions))
 
 
 def _successors(change: Change) -> dict[str, str]:
@@ -121,7 +130,10 @@ def _successors(change: Change) -> dict[str, str]:
 
 
 def _renamed(rules: t.Iterable[str], names: t.Mapping[str, str]) -> list[str]:
-    """With other names for the chains that rules lead to, so that a way through successors is no longer than ours."""
+    """With other names for the chains that rules lead to.
+
+    What is new leads to successors, and not to chains that lead there: the kernel follows no more than 16 jumps.
+    """
     found = []
     for rule in rules:
         head, blank, last = rule.rpartition(" ")
@@ -141,17 +153,19 @@ def resolve(tables: t.Mapping[str, Table], on: bool) -> tuple[dict[str, Table], 
 
 def _resolve(table: Table, on: bool) -> Table:
     led = {chain: place for chain, rules in table.chains.items() if (place := _place(rules)) is not None}
-    successors = {table.chains[chain][place][len(_SUCCESSOR) :]: chain for chain, place in led.items()}
-    chains = dict(table.chains)
-    for chain, place in led.items():
-        rules = chains[chain]
+    asked = {chain: table.chains[chain][place] for chain, place in led.items()}
+    successors = {rule[len(_SUCCESSOR) :]: chain for chain, rule in asked.items() if rule.startswith(_SUCCESSOR)}
+    chains = {}
+    for chain, rules in table.chains.items():
         if not on:
-            chains[chain] = [rule for rule in rules if not rule.startswith(WHEN_ON)]
+            chains[chain] = [rule for rule in rules if not rule.startswith(WHEN_ON)] if chain in led else rules
         elif not is_ours(chain):
             chains[chain] = [rule[len(WHEN_ON) :] if rule.startswith(WHEN_ON) else rule for rule in rules]
+        elif chain in led:
+            successor = asked[chain][len(_SUCCESSOR) :] if asked[chain].startswith(_SUCCESSOR) else ""
+            chains[chain] = _renamed(rules[: led[chain]] + table.chains.get(successor, []), successors)
         else:
-            successor = rules[place][len(_SUCCESSOR) :] if rules[place].startswith(_SUCCESSOR) else ""
-            chains[chain] = rules[:place] + _renamed(table.chains.get(successor, ()), successors)
+            chains[chain] = _renamed(rules, successors)
     used = _reachable(chains)
     return Table({chain: rules for chain, rules in chains.items() if chain in used}, set(table.builtin))
 
