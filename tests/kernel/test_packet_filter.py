@@ -148,7 +148,8 @@ def test_one_more_floating_ip_loads_its_own_chains(variant):
     variant.wrap("iptables-restore", before=f'tee {text} | {variant.real["iptables-restore"]} "$@"; exit $?')
     variant.calls()
     result = apply(floating(1001))
-    assert variant.calls() == ["iptables-save", "ip6tables-save", "iptables-restore"]
+    # What the kernel counts transactions of is known, and not read.
+    assert variant.calls() == [*(["iptables-save", "ip6tables-save"] * (variant.name == "legacy")), "iptables-restore"]
     assert result["actions"] == ["floating IP 198.18.3.232: add the way to 10.3.232.9, the way from 10.3.232.9"]
     assert len(text.read_text().splitlines()) < 60
     assert not apply(floating(1001))["changed"]

@@ -29,6 +29,8 @@ class Outcome:
     come: Ways = dataclasses.field(default_factory=Ways)
     #: Whether anything differed that says what guests let in and out.
     guards: bool = False
+    #: Transactions of nf_tables.
+    commits: int = 0
 
     def show(self, header: str, before: str, after: str) -> None:
         self.diffs.append({"before_header": header, "after_header": header, "before": before, "after": after})
@@ -44,6 +46,7 @@ class Outcome:
             _both(self.gone, other.gone),
             _both(self.come, other.come),
             self.guards or other.guards,
+            self.commits + other.commits,
         )
 
     def result(self, diff: bool) -> dict[str, t.Any]:

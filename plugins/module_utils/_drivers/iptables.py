@@ -44,6 +44,8 @@ class _Run:
     inherits: t.Sequence[int] = ()
     #: Whether sets were written, be it in an attempt that was refused afterwards.
     wrote_sets: bool = False
+    #: Tables that were committed.
+    commits: int = 0
     warnings: list[str] = dataclasses.field(default_factory=list)
 
     def warn(self, text: str) -> None:
@@ -67,8 +69,8 @@ class _Difference:
     """The families that are managed, and what is to change in our sets."""
 
     families: list[_Family]
-    sets: sets.Difference
-    left: switch.Left
+    sets: sets.Difference = sets.UNCHANGED
+    left: switch.Left = dataclasses.field(default_factory=switch.Left)
 
     @functools.cached_property
     def concerned(self) -> tuple[Ways, Ways, bool]:
@@ -99,6 +101,52 @@ def bring(
     return _outcome(run, difference, diff)
 
 
+def counted() -> bool:
+    """Whether nf_tables counts what the programs write, which that of the legacy variant is not."""
+    program = programs.find("iptables-save")
+    return program is not None and _is_nft(program)
+
+
+def bring_step(
+    step: packet_filter.Step,
+    *,
+    check: bool = False,
+    diff: bool = False,
+    wait: int = 20,
+    note: Note | None = None,
+    holding: int | None = None,
+) -> Outcome | None:
+    """Make the host's rules what a step leads to, reading none; None where that cannot be: nothing was changed."""
+    run = _Run(step.after, check, wait, False, note, () if holding is None else (holding,))
+    if not _sets_are_as_wanted(run):
+        return None
+    families = []
+    for name, version in (("ipv4", 4), ("ipv6", 6)):
+        if step.few.concerns(version):
+            changes = core.step(step, version)
+            if changes is None:
+                return None
+            families.append(_Family(name, {}, changes))
+    difference = _Difference(families)
+    if not check:
+        if note is not None:
+            note(*difference.concerned)
+        try:
+            _write(run, families)
+        except _Refused:
+            return None
+    _warn_of_other_variant(run)
+    return _outcome(run, difference, diff)
+
+
+def _sets_are_as_wanted(run: _Run) -> bool:
+    """Members of sets are not of nf_tables, which does not count what becomes of them."""
+    security, security_v6 = run.meaning.security, run.meaning.security_v6
+    wanted = {**core.member_sets(security, 4), **core.member_sets(security_v6, 6)}
+    held = _read_sets(run) if wanted else {}
+    return all(held.get(name, held.get(sets.other(name))) == members for name, members in wanted.items())
+
+
 def _outcome(run: _Run, difference: _Difference, diff: bool) -> Outcome:
     families = [family for family in difference.families if family.changes]
     labels = core.labels(run.meaning)
@@ -115,6 +163,7 @@ def _outcome(run: _Run, difference: _Difference, diff: bool) -> Outcome:
         gone=gone,
         come=come,
         guards=guards or run.wrote_sets,
+        commits=run.commits,
     )
     if diff:
         for family in families:
@@ -344,6 +393,7 @@ def _restore(run: _Run, family: str, text: str, state: str, *options: str) -> No
         program, "--noflush", "--wait", str(run.wait), *options, text=text, wait=run.wait, inherits=run.inherits
     )
     if done.status == 0:
+        run.commits += text.count("\nCOMMIT\n")
         return
     if done.status == _LOCK_HELD and "xtables lock" in done.errors:
         raise HostError(

@@ -21,39 +21,82 @@ from .._core.errors import HostError
 from .._core.naming import RUN_DIR
 from .._core.outcome import Outcome
 from . import conntrack, floating_addresses, iptables, lock, nftables, unfinished
+from .known import Known
 
 LOCK_FILE = f"{RUN_DIR}/packet_filter.lock"
 
 BACKENDS = {"iptables": iptables.bring, "nftables": nftables.bring}
+#: The same, for a few floating IPs more or less than the rules are known to have.
+STEPS = {"iptables": iptables.bring_step, "nftables": nftables.bring_step}
+#: Whether nf_tables counts what the back end writes.
+COUNTED: dict[str, t.Callable[[], bool]] = {"iptables": iptables.counted, "nftables": nftables.counted}
 
 
 #: Whether a connection ends.
 _Judge = t.Callable[[Connection], bool]
 
 
+class _Work(t.NamedTuple):
+    """What a run has to bring about, and the host's own address where that is needed."""
+
+    meaning: packet_filter.Intent
+    own: str | None
+    #: Whether it may be known to the next run.
+    plain: bool
+    #: From what the rules are known to be, where few floating IPs lead from there to what is meant.
+    step: packet_filter.Step | None = None
+
+
 def apply(
     plan: object, *, backend: str = "iptables", check: bool = False, diff: bool = False, wait: int = 20
 ) -> dict[str, t.Any]:
     """Make the host's rules those of the plan's section; with `check`, only tell what would be done."""
-    section = packet_filter.parse(plan)
-    own = own_address() if packet_filter.needs_own_address(section) else None
-    meaning = packet_filter.intent(section, own)
+    folder = os.path.dirname(LOCK_FILE)
+    known = Known(os.path.join(folder, "packet_filter.known"), backend, COUNTED[backend](), plan)
+    work = _few(known) or _whole(plan)
     options: dict[str, t.Any] = {"check": check, "diff": diff, "wait": wait}
     with contextlib.nullcontext() if check else lock.exclusive(LOCK_FILE, wait) as held:
         note = None
         if not check:
-            note = unfinished.Note(os.path.join(os.path.dirname(LOCK_FILE), "packet_filter.unfinished"))
+            note = unfinished.Note(os.path.join(folder, "packet_filter.unfinished"))
             options["note"] = note.add
             options["holding"] = held
-        outcome = BACKENDS[backend](meaning, **options)
-        # Afterwards, so that there is no moment without rules.
-        for name, other in BACKENDS.items():
-            if name != backend:
-                outcome += other(packet_filter.Intent(), leaving=True, **options)
+            if work.step and (note.left or not known.holds()):
+                work = _whole(plan)
+        count = known.count()
+        outcome = STEPS[backend](work.step, **options) if work.step else None
+        if outcome is None:
+            work = _whole(plan) if work.step else work
+            outcome = _bring(work.meaning, backend, options)
         if note is not None:
-            _end_connections(meaning, outcome, note)
+            _end_connections(work.meaning, outcome, note)
             note.done()
+            if work.plain and count is not None:
+                known.keep(work.own, count + outcome.commits)
     return outcome.result(diff)
+
+
+def _whole(plan: object) -> _Work:
+    section = packet_filter.parse(plan)
+    own = own_address() if packet_filter.needs_own_address(section) else None
+    entries = (plan.get("floating_ips") if isinstance(plan, dict) else None) or []
+    return _Work(packet_filter.intent(section, own), own, packet_filter.is_plain(entries, section))
+
+
+def _few(known: Known) -> _Work | None:
+    """The work where the rules are known and few floating IPs differ from them."""
+    few = known.few()
+    step = packet_filter.step(few, own_address) if few else None
+    return _Work(step.after, step.own, True, step) if step and step.own == known.own else None
+
+
+def _bring(meaning: packet_filter.Intent, backend: str, options: t.Mapping[str, t.Any]) -> Outcome:
+    outcome = BACKENDS[backend](meaning, **options)
+    # Afterwards, so that there is no moment without rules.
+    for name, other in BACKENDS.items():
+        if name != backend:
+            outcome += other(packet_filter.Intent(), leaving=True, **options)
+    return outcome
 
 
 def own_address() -> str:

@@ -6,7 +6,8 @@
 
 `table` has the plain values and reads them, `render` makes them of an intent (with `nat` and `security`), `difference`
 compares and composes, `switch` has several tables go over at once, `sets` compares and composes sets of addresses,
-`whole` brings both together, `wording` tells what differs.
+`whole` brings both together, `trees` has the chains of floating IPs and `step` what a few of these change, `wording`
+tells what differs.
 
 Private to the collection; may change at any time.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 from .difference import Change, compare, compose, guards_differ, ways
 from .render import render
 from .security import group_chain, member_sets
+from .step import step
 from .table import FAMILIES, TABLES, Table, Unreadable, Wanted, has_target, is_ours, our_chains, parse_save, target
 from .whole import compare_all
 from .wording import actions, chain_names, labels, text
@@ -41,6 +43,7 @@ __all__ = [
     "our_chains",
     "parse_save",
     "render",
+    "step",
     "target",
     "text",
     "ways",

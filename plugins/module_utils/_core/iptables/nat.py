@@ -17,11 +17,9 @@ import typing as t
 
 from .. import addressing, rule_tree
 from ..packet_filter import METADATA_ADDRESS, METADATA_PORT, Hairpin, Intent, PortForward
-from ..rule_tree import Branch, Leaves
+from ..rule_tree import Branch
+from . import trees
 from .table import POSTROUTING_BOTTOM, Wanted, jump, wrapped
-
-_TO, _FROM = "float-to", "float-from"
-
 
 _ANYWHERE = "0.0.0.0/0"
 
@@ -43,9 +41,12 @@ def nat(meaning: Intent, version: int) -> Wanted:
         for entry in meaning.translations
     ]
     redirection = _metadata_redirection(meaning)
-    inwards, outwards = _towards_guests(meaning, bits), _from_guests(meaning, bits)
-    to_guests = [jump(chain) for chain in inwards if chain == wrapped(_TO)]
-    roots = {interface: next(iter(chains)) for interface, chains in outwards.items()}
+    ports, whole = port_forwards(meaning, bits), {entry[0]: entry[1] for entry in meaning.floating_ips}
+    inwards = trees.to_guests(bits)
+    to_guests = [jump(inwards.root)] if ports or whole else []
+    sources = meaning.sources()
+    outwards = trees.from_guests(sources, bits)
+    roots = {interface: tree.root for interface, tree in outwards.items()}
     # Whoever asks for a floating IP from within is seen by his own one, if he has one. Then the rest of what was
     # led back to where it came from.
     postrouting += [f"-m conntrack --ctstate DNAT -j {root}" for root in roots.values()]
@@ -60,8 +61,12 @@ def nat(meaning: Intent, version: int) -> Wanted:
             POSTROUTING_BOTTOM: [jump(wrapped("snat"))],
             wrapped("snat"): [jump(wrapped("float-snat")), *snat],
             wrapped("float-snat"): [f"-o {interface} -j {root}" for interface, root in roots.items()],
-            **inwards,
-            **{name: rules for chains in outwards.values() for name, rules in chains.items()},
+            **(inwards.whole(whole, ports) if to_guests else {}),
+            **{
+                name: rules
+                for interface, tree in outwards.items()
+                for name, rules in tree.whole(sources[interface]).items()
+            },
             **hairpins,
         },
         hooks={
@@ -72,33 +77,12 @@ def nat(meaning: Intent, version: int) -> Wanted:
     )
 
 
-def _towards_guests(meaning: Intent, bits: int) -> dict[str, list[str]]:
-    """The tree of what is led to guests: first the single ports of an address, then all the rest of it."""
+def port_forwards(meaning: Intent, bits: int) -> dict[str, list[str]]:
+    """The rules for single ports of each address; they come before that for all the rest of it."""
     ports: dict[str, list[str]] = {}
     for forward in meaning.port_forwards:
         ports.setdefault(forward.address, []).append(_port_forward(forward, bits))
-    whole = {address: fixed for address, fixed, _interface in meaning.floating_ips}
-    if not ports and not whole:
-        return {}
-    if not ports:
-        wanted = _one_each("-d", "DNAT --to-destination", whole, bits)
-    else:
-        for address, fixed in whole.items():
-            ports.setdefault(address, []).append(f"-d {address}/{bits} -j DNAT --to-destination {fixed}")
-        wanted = rule_tree.leaves(Branch(addressing.number(one), bits, rules) for one, rules in ports.items())
-    return rule_tree.grow(wrapped(_TO), wrapped("to-"), "-d", wanted, bits)
-
-
-def _one_each(option: str, target: str, ways: t.Mapping[str, str], bits: int) -> Leaves:
-    """A rule for each address, whose target has another one as its last word."""
-    numbers, rows = addressing.numbers(list(ways), bits), list(ways.items())
-    order = sorted(range(len(rows)), key=numbers.__getitem__)
-    ordered = list(map(rows.__getitem__, order))
-    between = f"/{bits} -j {target} "
-    return Leaves(
-        list(map(numbers.__getitem__, order)),
-        lambda low, high: [f"{option} {one}{between}{other}" for one, other in ordered[low:high]],
-    )
+    return ports
 
 
 def _port_forward(forward: PortForward, bits: int) -> str:
@@ -112,16 +96,6 @@ def _port_forward(forward: PortForward, bits: int) -> str:
         f"-d {forward.address}/{bits} -p {forward.protocol} -m {forward.protocol} --dport {forward.ports}"
         f" -j DNAT --to-destination {to}"
     )
-
-
-def _from_guests(meaning: Intent, bits: int) -> dict[str, dict[str, list[str]]]:
-    """For each interface outwards a tree of what leaves with a floating IP, its root first."""
-    trees = {}
-    for number, (interface, addresses) in enumerate(meaning.sources().items(), 1):
-        mark = "" if number == 1 else str(number)
-        wanted = _one_each("-s", "SNAT --to-source", addresses, bits)
-        trees[interface] = rule_tree.grow(wrapped(_FROM + mark), wrapped(f"from{mark}-"), "-s", wanted, bits)
-    return trees
 
 
 def _hairpins(hairpins: t.Sequence[Hairpin], bits: int) -> dict[str, list[str]]:

@@ -91,8 +91,13 @@ def in_use(tables: t.Iterable[t.Mapping[str, Table]], ours: bool = True) -> froz
 
 
 def generations(have: Sets, want: Sets, used: frozenset[str]) -> dict[str, str]:
-    """The generation of each wanted set that the rules refer to now; the first where they refer to none."""
-    return {name: other(name) if other(name) in used & have.keys() and name not in used else name for name in want}
+    """The generation of each wanted set that the rules refer to now; where they refer to none, that which there is."""
+
+    def is_second(name: str) -> bool:
+        second = other(name)
+        return name not in used and second in have and (second in used or name not in have)
+
+    return {name: other(name) if is_second(name) else name for name in want}
 
 
 def stays(section: Section, have: Sets, want: Sets, now: t.Mapping[str, str], rules: bool) -> bool:
@@ -158,6 +163,9 @@ class Difference:
             *(f"make the set of members of {told(name)}" for name in self.made if name not in self.come),
             *(f"remove the set {name}" for name in self.destroy if name not in replaced),
         ]
+
+
+UNCHANGED = Difference({}, (), {}, {}, (), {}, {}, ())
 
 
 def compare(have: Sets, want: Sets, now: t.Mapping[str, str], moving: t.Container[str] = ()) -> Difference:

@@ -11,7 +11,7 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-from .difference import Change, actions, compare, compose, guards_differ, names, text, ways
+from .difference import Change, actions, between, compare, compose, guards_differ, names, text, ways
 from .render import labels, render
 from .table import FAMILIES, NAME, HeldChain, HeldSet, HeldTable, Set, Table, skeleton
 
@@ -25,6 +25,7 @@ __all__ = [
     "Set",
     "Table",
     "actions",
+    "between",
     "compare",
     "compose",
     "guards_differ",

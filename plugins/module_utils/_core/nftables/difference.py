@@ -17,7 +17,7 @@ import typing as t
 
 from ..connections import Ways
 from ..packet_filter import wording
-from .table import FAMILIES, NAME, HeldTable, Set, Table, declare, fill, skeleton
+from .table import FAMILIES, NAME, HeldChain, HeldSet, HeldTable, Set, Table, declare, fill, skeleton
 
 #: Elements on a line of the transaction.
 _LINE = 500
@@ -105,6 +105,24 @@ def compare(family: str, held: HeldTable | None, reference: HeldTable, wanted: T
 def _beyond(these: Elements, those: Elements) -> Elements:
     """The elements that those do not have alike."""
     return {key: value for key, value in these.items() if those.get(key) != value} if those else these
+
+
+def between(family: str, before: Table, after: Table) -> Change | None:
+    """What leads from one table to another that has the same rules; None where these differ as well."""
+    if (before.chains, before.hooks, before.sets.keys()) != (after.chains, after.hooks, after.sets.keys()):
+        return None
+    held, reference = (
+        HeldTable(
+            {
+                name: HeldSet((made.declaration.encode(),), made.word, dict(made.elements))
+                for name, made in one.sets.items()
+            },
+            {name: HeldChain(()) for name in one.chains},
+        )
+        for one in (before, after)
+    )
+    change = compare(family, held, reference, after) or Change(family, held, after)
+    return None if change.anew else change
 
 
 # -- the transaction --------------------------------------------------------------------------------------------

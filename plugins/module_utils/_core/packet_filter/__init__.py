@@ -7,7 +7,7 @@
 Two steps: `parse` (section, with `ways` for what leads to guests) checks the section and names the path of what is
 wrong in it; `intent` (meaning) turns the checked section into the facts a back end renders (what is translated, what
 is kept from translation, which bridges forward, which bridges offer DHCP and DNS, which addresses of this host lead to
-guests).
+guests). `since` tells where a section differs from the one applied before in a few floating IPs alone.
 
 Private to the collection; may change at any time.
 """
@@ -16,21 +16,29 @@ from __future__ import annotations
 
 from .meaning import Forwarding, Intent, Translation, Untranslated, intent, needs_own_address
 from .section import METADATA_ADDRESS, METADATA_PORT, Metadata, Section, parse
+from .since import Few, Kept, Step, few, is_plain, keep, step
 from .ways import FloatingIp, Hairpin, PortForward
 
 __all__ = [
     "METADATA_ADDRESS",
     "METADATA_PORT",
+    "Few",
     "FloatingIp",
     "Forwarding",
     "Hairpin",
     "Intent",
+    "Kept",
     "Metadata",
     "PortForward",
     "Section",
+    "Step",
     "Translation",
     "Untranslated",
+    "few",
     "intent",
+    "is_plain",
+    "keep",
     "needs_own_address",
     "parse",
+    "step",
 ]

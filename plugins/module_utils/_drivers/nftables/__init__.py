@@ -11,6 +11,7 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-from .applying import bring
+from .applying import bring, bring_step, counted
+from .kernel import Kernel
 
-__all__ = ["bring"]
+__all__ = ["Kernel", "bring", "bring_step", "counted"]

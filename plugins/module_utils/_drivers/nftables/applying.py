@@ -24,7 +24,7 @@ from ..._core import nftables as core
 from ..._core.connections import Ways
 from ..._core.errors import HostError, first_line
 from ..._core.outcome import Outcome
-from ..._core.packet_filter import Intent
+from ..._core.packet_filter import Intent, Step
 from .. import programs
 from .kernel import Kernel
 
@@ -103,6 +103,42 @@ def bring(
     return _outcome(run, difference, spoken, diff)
 
 
+def counted() -> bool:
+    """Whether nf_tables counts what is written."""
+    return True
+
+
+def bring_step(
+    step: Step,
+    *,
+    check: bool = False,
+    diff: bool = False,
+    wait: int = 20,
+    note: Note | None = None,
+    holding: int | None = None,
+) -> Outcome | None:
+    """Make the host's rules what a step leads to, reading none; None where that cannot be: nothing was changed."""
+    changes = []
+    for version, family in ((4, "ipv4"), (6, "ipv6")):
+        if step.few.concerns(version):
+            change = core.between(family, core.render(step.before, family), core.render(step.after, family))
+            if change is None:
+                return None
+            changes.append(change)
+    run = _Run(step.after, {}, check, note)
+    difference = _Difference([change for change in changes if change])
+    if difference and not check:
+        if programs.find("nft") is None:
+            return None
+        if note is not None:
+            note(*difference.concerned)
+        if _nft(core.compose(difference.changes), () if holding is None else (holding,)).status:
+            return None
+    with Kernel() as kernel:
+        _warn_of_closed_chains(run, kernel)
+    return _outcome(run, difference, {}, diff)
+
+
 def _has_any(kernel: Kernel, leaving: bool) -> bool:
     try:
         return kernel.has_any()
@@ -120,6 +156,7 @@ def _outcome(
     gone, come, guards = difference.concerned
     outcome = Outcome(
         changed=bool(changes),
+        commits=0 if run.check or not changes else 1,
         actions=[
             action for change in changes for action in core.actions(change, spoken.get(change.family, {}), labels)
         ],

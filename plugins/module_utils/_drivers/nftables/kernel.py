@@ -35,6 +35,7 @@ _MEETING = (
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 10 << 8
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_SET, _GET_ELEMENTS = (_SUBSYSTEM | number for number in (1, 4, 7, 10, 13))
+_GET_GENERATION = _SUBSYSTEM | 16
 _GENERIC = struct.Struct("!BBH")
 _U32 = struct.Struct("!I")
 _KIND = 0x3FFF
@@ -42,7 +43,8 @@ _ENOENT = 2
 #: How often a dump is begun anew when the tables change meanwhile.
 _ATTEMPTS = 20
 
-# NFTA_TABLE_*, NFTA_CHAIN_*, NFTA_RULE_*, NFTA_SET_*, NFTA_SET_ELEM_*, NFTA_DATA_*, NFTA_VERDICT_*
+# NFTA_GEN_*, NFTA_TABLE_*, NFTA_CHAIN_*, NFTA_RULE_*, NFTA_SET_*, NFTA_SET_ELEM_*, NFTA_DATA_*, NFTA_VERDICT_*
+_GENERATION_ID = 1
 _TABLE_NAME = 1
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUMBER = 1
@@ -92,6 +94,19 @@ class Kernel:
 
     def __exit__(self, *_unused: object) -> None:
         self._socket.close()
+
+    def generation(self) -> int:
+        """A number that grows by one with each transaction, whoever makes it, those of iptables-nft too."""
+        body = _GENERIC.pack(0, 0, 0)
+        try:
+            self._socket.send(MESSAGE.pack(MESSAGE.size + len(body), _GET_GENERATION, NLM_F_REQUEST, 1, 0) + body)
+            answer = self._socket.recv(1 << 16)
+        except OSError as error:
+            raise HostError(f"cannot read the packet filter: {first_line(error)}") from error
+        length, kind = MESSAGE.unpack_from(answer)[:2]
+        if kind == NLMSG_ERROR:
+            raise HostError("cannot read the packet filter: the kernel does not tell its generation")
+        return int(_U32.unpack(_attributes(answer[MESSAGE.size + _GENERIC.size : length])[_GENERATION_ID])[0])
 
     def tables(self) -> dict[str, HeldTable]:
         """Our table of each family that has one."""

@@ -125,6 +125,12 @@ def test_with_other_rules_members_go_into_the_other_generation_and_back():
         assert changes == [] and not difference
 
 
+def test_a_set_that_no_rule_refers_to_stays_of_its_generation():
+    members = {f"{NAME}-2": frozenset({"10.0.0.6"})}
+    want = {NAME: frozenset({"10.0.0.6"})}
+    assert not sets.compare(members, want, sets.generations(members, want, frozenset()))
+
+
 def test_rules_alone_leave_the_sets():
     site = host(intent(["10.0.0.6"], SSH))
     _changes, difference = site.compare(intent(["10.0.0.6"], SSH, PING))
