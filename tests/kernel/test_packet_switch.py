@@ -13,7 +13,7 @@ import time
 
 import pytest
 from a_node import batch
-from a_router import run
+from a_router import Nftables, run
 from a_stream import Stream, commit_slowly, in_child
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter as driver
@@ -264,3 +264,18 @@ def test_a_lock_that_is_held_after_the_switch_leaves_the_new_rules(site, variant
     assert driver.apply({**PLAN, **two}, **{**OPTIONS, "wait": 20})["actions"][0] == "finish what a run had begun"
     assert traffic(site) == NEW
     nothing_left(variant)
+
+
+@IPTABLES
+@pytest.mark.parametrize("step", [4, 5, 6], ids=["prepared", "switched", "settled in part"])
+def test_the_other_back_end_takes_over_what_a_killed_run_has_left(site, variant, step):
+    other = Nftables(variant.folder)
+    one, two = every_step()
+    apply(**one)
+    steps = Steps(variant)
+    steps.arm(step, '{real} "$@"; kill -9 $PPID; exit 1')
+    assert os.waitpid(in_child(lambda: apply(**two)), 0)[1] == signal.SIGKILL
+    steps.disarm()
+    assert driver.apply({**PLAN, **two}, **{**OPTIONS, "backend": "nftables"})["changed"]
+    assert variant.ours() == [] and other.ours() and run("ipset", "save") == ""
+    assert not driver.apply({**PLAN, **two}, **{**OPTIONS, "backend": "nftables"})["changed"]

@@ -129,7 +129,7 @@ def meddle(draw, tables):
         table[hook].append(f"-i eth9 -j {draw.choice(ours)}")
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", range(60))
 def test_from_any_plan_to_any_other_packets_meet_the_one_or_the_other(seed):
     draw = random.Random(seed)
     tables = host()
