@@ -13,6 +13,7 @@ import re
 import typing as t
 
 import pytest
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import lasting
 from nova_site import Site, Watch, asked_metadata, serve_metadata, snapshot, wait_for
 from test_security_groups import FREE, PORTS, SERVE, ask
 
@@ -131,6 +132,17 @@ def test_there_too_a_second_run_does_nothing_at_all(deployment: Deployment) -> N
         watch.__exit__()
     assert result.changed == 0
     assert all(watch.events == "" and watch.before == watch.after for watch in watches)
+
+
+def test_what_boot_runs_routes_again_what_the_uplink_brings(deployment: Deployment) -> None:
+    lab, web2 = deployment.site.lab, deployment.guests["web2"]
+    before = snapshot(lab, "net1")["filters"]
+    assert "mirred (Ingress Redirect to device br100)" in before
+    lab.host("net1").run(["tc", "qdisc", "del", "dev", "eth1", "clsact"])
+    assert ask(web2, f"tcp,{FLOATING},8081") == ["silence"]
+    lab.host("net1").run([lasting.PROGRAM])
+    assert snapshot(lab, "net1")["filters"] == before
+    assert ask(web2, f"tcp,{FLOATING},8081") == ["web1:8081 sees 10.0.0.1"]
 
 
 @pytest.mark.timeout(600)
