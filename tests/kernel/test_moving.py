@@ -285,6 +285,10 @@ class TestTheSameGatewayTwice:
             there = ["nsenter", "--target", str(other.pid), "--net", "ip"]
             for words in ("link set ETH1 address 02:00:00:00:00:99 up", "address add 10.0.0.1/24 dev ETH1"):
                 subprocess.run([*there, *words.split()], check=True)
+            # On a busy machine the kernel takes its time to tell that the cable leads somewhere.
+            end = time.monotonic() + 30
+            while "state UP" not in ip("link show eth1") and time.monotonic() < end:
+                time.sleep(0.05)
             section = {"bridges": [bridge(interfaces=["eth1"], addresses=["10.0.0.1/24"])]}
             (said,) = run(section, check=True)["warnings"]
             assert said.startswith("bridge br100: 10.0.0.1 is to be its address, but 02:00:00:00:00:99 on eth1 has it")
