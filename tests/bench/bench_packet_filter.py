@@ -185,7 +185,24 @@ def writing(folder: str, backend: str) -> list[harness.Case]:
     ]
     what = f"{INSTANCES} instances, {RULES} rules each"
     grouped = (what, "guests_plan()", guests_plan())
-    return [*floating, *cases(folder, backend, grouped, ("member of a group", guests_plan(1)), 3)]
+    before, after = routed_guests(0), routed_guests(1)
+    # Several tables, which iptables takes in several steps: its floor is a commit of each.
+    one_more = harness.Case(
+        f"10000 floating IPs and {INSTANCES} instances, {backend}, both one more",
+        FLOORS[backend][0](folder, "both", before, after),
+        [harness.Ours("", functools.partial(apply, after, backend))],
+        functools.partial(driver.apply, before, backend=backend),
+        3,
+    )
+    return [*floating, *cases(folder, backend, grouped, ("member of a group", guests_plan(1)), 3), one_more]
+
+
+def routed_guests(more: int) -> dict:
+    """Guests in security groups, of which so many come with a floating IP to the many that are there."""
+    section = {**guests_plan(), "floating_ips": plan(10_000 + more)["floating_ips"]}
+    (guest, *_others) = section["instances"]
+    new = ({**guest, "address": addresses(20_000 + number)[1]} for number in range(more))
+    return {**section, "instances": [*section["instances"], *new]}
 
 
 def cases(
