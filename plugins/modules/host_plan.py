@@ -19,6 +19,8 @@ description:
     nf_tables. Where something of ours was changed it starts C(tenantnet-rules.service), which brings the rules back
     that were applied last, and ends. So a flush, or a firewall's reload, is made good within seconds. What the legacy
     variant of iptables does, and changes of the members of a set of ipset, are not told by the kernel.
+  - C(tenantnet-follow.service) does the same once whenever firewalld, ufw, nftables, iptables, netfilter-persistent,
+    ipset or shorewall has started, for what the kernel does not tell.
   - On a host without systemd, call C(/var/lib/tenantnet/tenantnet.pyz) from what starts the host (C(/etc/rc.local) or a
     script of its own kind), after its own network and before its guests.
   - With O(state=absent) it takes away all that the collection made on the host, which are links, addresses, rules,
@@ -98,10 +100,12 @@ actions:
   sample:
     - put the program for the boot beside the plan
     - install the unit tenantnet.service
+    - install the unit tenantnet-follow.service
     - install the unit tenantnet-rules.service
     - install the unit tenantnet-rules.socket
     - record the plan for the next boot
     - enable the unit tenantnet.service
+    - enable the unit tenantnet-follow.service
     - enable the unit tenantnet-rules.socket
 """
 

@@ -34,6 +34,7 @@ START = {
 }
 RESTART = {
     DOCKER: "systemctl restart docker libvirtd NetworkManager",
+    FIREWALLD: "systemctl restart firewalld && firewall-cmd --state",
     UFW: "ufw reload && systemctl restart ufw systemd-networkd",
 }
 #: Of hosts that are off: it starts at boot, before ours, and is to be started after.
@@ -173,7 +174,9 @@ def test_nothing_of_theirs_is_altered(shared: Shared) -> None:
 
 def test_when_they_start_after_us_guests_keep_all(shared: Shared) -> None:
     everywhere(shared.site, RESTART)
-    assert {host: shared.lacks(host) for host in RESTART} == {host: [] for host in RESTART}
+    # firewalld takes our rules away, the others do not.
+    assert {host: shared.lacks(host) for host in (DOCKER, UFW)} == {DOCKER: [], UFW: []}
+    assert wait_for(lambda: shared.lacks(FIREWALLD) == [], 60)
 
 
 def test_what_they_wipe_comes_back_by_itself(shared: Shared) -> None:
@@ -185,6 +188,31 @@ def test_what_they_wipe_comes_back_by_itself(shared: Shared) -> None:
     again = shared.site.run()
     assert warning_of(again, FIREWALLD) == ""
     assert shared.site.run().changed == 0
+
+
+def test_with_its_back_end_iptables_firewalld_needs_nothing(shared: Shared) -> None:
+    """Then it has no table of its own, and our jumps come first in those of iptables. It goes back to the other one."""
+    host = shared.site.lab.host(FIREWALLD)
+    turn = (
+        "sed -i s/^FirewallBackend=.*/FirewallBackend={}/ /etc/firewalld/firewalld.conf;"
+        " firewall-cmd --permanent --zone=trusted --{}-interface=br100;"
+        " systemctl restart firewalld; firewall-cmd --state"
+    )
+
+    def beside_each_other() -> bool:
+        rules = shell(host, "iptables -S FORWARD")
+        return "nova-network-FORWARD" in rules and "FORWARD_ZONES" in rules and shared.lacks(FIREWALLD) == []
+
+    try:
+        shell(host, turn.format("iptables", "remove"))
+        assert wait_for(beside_each_other, 60)
+        assert "firewalld" not in shell(host, "nft list tables")
+        shell(host, WIPE[FIREWALLD])
+        assert wait_for(beside_each_other, 60)
+        again = shared.site.run("--limit", f"localhost:{FIREWALLD}")
+        assert (again.changed, warning_of(again, FIREWALLD)) == (0, "")
+    finally:
+        shell(host, turn.format("nftables", "add"))
 
 
 def test_when_ours_is_there_before_they_start_guests_get_all(shared: Shared) -> None:

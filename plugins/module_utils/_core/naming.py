@@ -27,6 +27,8 @@ RUN_DIR = "/run/tenantnet"
 UNIT = "tenantnet.service"
 #: Those that bring rules back which somebody took away: the kernel tells the socket, which starts the service.
 RULES_SOCKET, RULES_SERVICE = "tenantnet-rules.socket", "tenantnet-rules.service"
+#: Looks at the rules after what empties the packet filter has started.
+FOLLOWER = "tenantnet-follow.service"
 
 #: nova's wrapped chains are named after the program that owned them; ours keep its name.
 CHAIN_PREFIX = "nova-network"

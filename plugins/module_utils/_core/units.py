@@ -32,8 +32,12 @@ _GUESTS = (
 #: The argument by which the program is asked for the rules alone.
 RULES = "rules"
 
-#: The units that are enabled, with the target that starts each.
-WANTED_BY = {naming.UNIT: "multi-user.target", naming.RULES_SOCKET: "sockets.target"}
+#: The units that are enabled, with what starts each.
+WANTED_BY = {
+    naming.FOLLOWER: tuple(f"{name}.service" for name in _FIREWALLS),
+    naming.UNIT: ("multi-user.target",),
+    naming.RULES_SOCKET: ("sockets.target",),
+}
 
 _HEAD = "# Written by tenantnet.nova; changes by hand do not last."
 
@@ -41,7 +45,7 @@ _HEAD = "# Written by tenantnet.nova; changes by hand do not last."
 def render(python: str, program: str, told: bool) -> dict[str, str]:
     """Each unit's text by its name, those for rules where the kernel tells of commits. All of them run the program."""
     command = f"{python} -I {program}"
-    units = {naming.UNIT: _text(_boot(command))}
+    units = {naming.UNIT: _text(_boot(command)), naming.FOLLOWER: _text(_follower(command))}
     if told:
         units[naming.RULES_SERVICE] = _text(_rules(command))
         units[naming.RULES_SOCKET] = _text(_socket())
@@ -49,7 +53,7 @@ def render(python: str, program: str, told: bool) -> dict[str, str]:
 
 
 def _boot(command: str) -> tuple[str, ...]:
-    """Once at boot, and again when what empties the packet filter has done so, for rules that no socket tells of."""
+    """Once at boot, and again when what empties the packet filter is reloaded, for rules that no socket tells of."""
     return (
         "[Unit]",
         "Description=Networks of the guests, as last applied",
@@ -57,7 +61,6 @@ def _boot(command: str) -> tuple[str, ...]:
         # that a host with a card that nobody plugged in waits minutes.
         f"After=local-fs.target systemd-sysctl.service network.target {_services(_FIREWALLS)}",
         f"Before=network-online.target {_services(_GUESTS)}",
-        f"PartOf={_services(_FIREWALLS)}",
         f"ReloadPropagatedFrom={_services(_FIREWALLS)}",
         "",
         "[Service]",
@@ -67,8 +70,28 @@ def _boot(command: str) -> tuple[str, ...]:
         f"ExecReload={command}",
         "TimeoutStartSec=300",
         "",
-        "[Install]",
-        f"WantedBy={WANTED_BY[naming.UNIT]}",
+        *_installed(naming.UNIT),
+    )
+
+
+def _follower(command: str) -> tuple[str, ...]:
+    """When what empties the packet filter was started or restarted, for rules that no socket tells of.
+
+    They are not to restart a unit of ours (PartOf): some of them conflict, so starting one stops another one, and
+    systemd refuses to restart and to stop at once what is part of both.
+    """
+    return (
+        "[Unit]",
+        "Description=Rules of the guests, where a firewall took them away when it started",
+        f"After={naming.UNIT} {_services(_FIREWALLS)}",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        f"ExecStart={command} {RULES}",
+        "TimeoutStartSec=300",
+        "",
+        *_installed(naming.FOLLOWER),
     )
 
 
@@ -85,8 +108,7 @@ def _socket() -> tuple[str, ...]:
         # The service waits by itself; a socket over its limit would be closed for good.
         "TriggerLimitIntervalSec=0",
         "",
-        "[Install]",
-        f"WantedBy={WANTED_BY[naming.RULES_SOCKET]}",
+        *_installed(naming.RULES_SOCKET),
     )
 
 
@@ -106,6 +128,10 @@ def _rules(command: str) -> tuple[str, ...]:
         # It runs after each commit to the packet filter: what it does is worth a line, that it ran is not.
         "LogLevelMax=notice",
     )
+
+
+def _installed(name: str) -> tuple[str, ...]:
+    return ("[Install]", f"WantedBy={' '.join(WANTED_BY[name])}")
 
 
 def _text(lines: t.Iterable[str]) -> str:

@@ -57,11 +57,7 @@ def keep(given: recorded.Plan, *, merge: bool = False, check: bool = False) -> d
                 files.write(need.path, t.cast("str | bytes", need.content), need.mode)
             applied.forget()
             if enable:
-                systemctl("daemon-reload")
-                # The one for the boot does nothing now, but restarts and reloads of others reach active units alone.
-                systemctl("start", *enable)
-                # Last: what is not enabled is started by the run after a killed one.
-                systemctl("enable", "--no-reload", *enable)
+                _bring_into_force(enable)
     return {
         "changed": bool(needs or enable),
         "actions": [need.action for need in needs] + [f"enable the unit {name}" for name in enable],
@@ -82,7 +78,7 @@ def _needs(given: recorded.Plan, merge: bool) -> tuple[list[Need], list[str]]:
             have = files.read(f"{UNITS}/{name}")
             if have != text:
                 needs.append(Need(f"{UNITS}/{name}", text, 0o644, f"install the unit {name}", have))
-            if name in units.WANTED_BY and (have != text or not os.path.islink(wanted(name))):
+            if name in units.WANTED_BY and (have != text or not all(map(os.path.islink, wanted(name)))):
                 enable.append(name)
     text, have = names.text_of(plan), files.read(names.FILE)
     if have != text:
@@ -93,15 +89,28 @@ def _needs(given: recorded.Plan, merge: bool) -> tuple[list[Need], list[str]]:
     return needs, enable
 
 
-def wanted(name: str) -> str:
-    """The link by which systemd starts the unit at boot."""
-    return f"{UNITS}/{units.WANTED_BY[name]}.wants/{name}"
+def _bring_into_force(enable: list[str]) -> None:
+    started = [name for name in enable if name != naming.FOLLOWER]
+    if naming.FOLLOWER in enable:
+        # First: that others start it is known by its links alone.
+        systemctl("enable", "--no-reload", naming.FOLLOWER)
+    systemctl("daemon-reload")
+    if started:
+        # The one for the boot does nothing now, but reloads of others reach active units alone.
+        systemctl("start", *started)
+        # Last: what is not enabled is started by the run after a killed one.
+        systemctl("enable", "--no-reload", *started)
+
+
+def wanted(name: str) -> list[str]:
+    """The links by which systemd starts the unit with others."""
+    return [f"{UNITS}/{other}.wants/{name}" for other in units.WANTED_BY[name]]
 
 
 def unit_paths() -> list[str]:
     """Where our units are, and the links that start them; those of processes are not among them."""
-    names = (naming.RULES_SOCKET, naming.RULES_SERVICE, naming.UNIT)
-    return [*(wanted(name) for name in units.WANTED_BY), *(f"{UNITS}/{name}" for name in names)]
+    names = (naming.RULES_SOCKET, naming.RULES_SERVICE, naming.FOLLOWER, naming.UNIT)
+    return [*(path for name in units.WANTED_BY for path in wanted(name)), *(f"{UNITS}/{name}" for name in names)]
 
 
 def python() -> str:

@@ -182,6 +182,14 @@ def test_the_unit_comes_after_what_empties_the_rules_and_before_what_starts_gues
     assert {"network-online.target", "libvirtd.service", "lxc.service"} <= set(unit["Before"].split())
     assert not set(unit["After"].split()) & set(unit["Before"].split())
     assert unit["ExecStart"] == "/usr/bin/python3 -I /var/lib/tenantnet/tenantnet.pyz"
-    # What empties the rules has us start again after it.
-    assert "nftables.service" in set(unit["PartOf"].split()) & set(unit["ReloadPropagatedFrom"].split())
-    assert set(unit["PartOf"].split()) <= set(unit["After"].split())
+    assert "nftables.service" in set(unit["ReloadPropagatedFrom"].split()) <= set(unit["After"].split())
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_empties_the_rules_has_us_look_after_it_and_is_free_to_stop_and_start(told):
+    texts = units.render("/usr/bin/python3", lasting.PROGRAM, told=told)
+    unit = dict(line.split("=", 1) for line in texts[naming.FOLLOWER].splitlines() if "=" in line)
+    assert {"firewalld.service", "nftables.service"} <= set(unit["WantedBy"].split()) <= set(unit["After"].split())
+    assert unit["ExecStart"] == "/usr/bin/python3 -I /var/lib/tenantnet/tenantnet.pyz rules"
+    # Of units that conflict nothing can be a part.
+    assert not any("PartOf=" in text for text in texts.values())

@@ -131,7 +131,7 @@ def test_what_is_cut_off_is_no_reason_to_fail(cut):
 
 def test_the_socket_and_its_service_know_of_each_other_and_never_give_up():
     text = units.render("/usr/bin/python3", "/program", told=True)
-    assert set(text) == {naming.UNIT, naming.RULES_SOCKET, naming.RULES_SERVICE}
+    assert set(text) == {naming.UNIT, naming.FOLLOWER, naming.RULES_SOCKET, naming.RULES_SERVICE}
     socket, service = text[naming.RULES_SOCKET], text[naming.RULES_SERVICE]
     assert "ListenNetlink=netfilter 64\n" in socket
     assert f"OnFailure={naming.RULES_SERVICE}\n" in socket and f"Sockets={naming.RULES_SOCKET}\n" in service
