@@ -22,6 +22,8 @@ from lab.playbook import CHECKOUT, Result, environment
 
 SITE = CHECKOUT / "playbooks" / "site.yml"
 PLAN = CHECKOUT / "playbooks" / "plan.yml"
+#: The hosts of the inventories in which networks have one host each, and every one.
+NODES = {"single_network_host": ("net1", "compute1", "compute2"), "multi_host": ("compute1", "compute2", "compute3")}
 
 
 class Site:
@@ -43,6 +45,13 @@ class Site:
         """Declare otherwise from now on."""
         self.variables.update(variables)
         self._overrides.update(variables)
+
+    def add_ipv6(self, cidr: str) -> None:
+        """Give the networks that are declared, or the one that is by site-wide settings, a range of IPv6 beside."""
+        if "nova_networks" in self.variables:
+            self.change(nova_networks=[{**row, "fixed_range_v6": cidr} for row in self.variables["nova_networks"]])
+        else:
+            self.change(nova_fixed_range_v6=cidr)
 
     def arguments(self) -> list[str]:
         extra = self.folder / "extra.json"
@@ -124,6 +133,20 @@ class Watch:
             "links": "ip -j link; ip -j addr show | tr -d ' '",
         }
         return {name: self.host.run(["sh", "-c", command], check=False).stdout for name, command in commands.items()}
+
+
+def assert_a_run_does_nothing(site: Site, hosts: t.Iterable[str]) -> list[Watch]:
+    """Not in the eyes of Ansible, nor in those of the hosts' kernels."""
+    watches = [Watch(site.lab, host) for host in hosts]
+    with contextlib.ExitStack() as stack:
+        for watch in watches:
+            stack.enter_context(watch)
+        result = site.run()
+    assert result.changed == 0
+    for watch in watches:
+        assert watch.events == ""
+        assert watch.before == watch.after
+    return watches
 
 
 def snapshot(lab: Lab, host: str) -> dict[str, t.Any]:

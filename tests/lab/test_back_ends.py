@@ -14,8 +14,9 @@ import typing as t
 
 import pytest
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import lasting
-from nova_site import Site, Watch, asked_metadata, serve_metadata, snapshot, wait_for
-from test_security_groups import FREE, PORTS, SERVE, ask
+from conversations import SERVE
+from nova_site import Site, asked_metadata, assert_a_run_does_nothing, serve_metadata, snapshot, wait_for
+from test_security_groups import FREE, PORTS, ask
 
 FLOATING = "203.0.113.77"
 HOSTS = ("net1", "compute1", "compute2")
@@ -54,7 +55,7 @@ class Deployment:
         for name, guest in self.guests.items():
             assert guest.dhcp()["ip"] == self.address[name]
             guest.run(["sh", "-c", 'python3 -c "$0" "$@" >/dev/null 2>&1 &', SERVE, name, *PORTS])
-            assert wait_for(lambda name=name: ask(self.guests[name], f"tcp,{self.address[name]},8081") != ["refused"])
+            assert wait_for(lambda name=name: ask(self.guests[name], f"tcp/{self.address[name]}/8081") != ["refused"])
         serve_metadata(site.lab, "net1")
         site.lab.host("internet").run(["sh", "-c", 'python3 -c "$0" "$@" >/dev/null 2>&1 &', SERVE, "internet", "8081"])
 
@@ -93,25 +94,28 @@ def deployment(lab_factory, tmp_path_factory) -> Deployment:
 def all_is_well(made: Deployment) -> None:
     guests, lab, web = made.guests, made.site.lab, made.address["web1"]
     # Out: by one's floating IP, by the host's address.
-    assert ask(guests["web1"], f"tcp,{FREE},8081") == [f"internet:8081 sees {FLOATING}"]
-    (seen,) = ask(guests["client"], f"tcp,{FREE},8081")
+    assert ask(guests["web1"], f"tcp/{FREE}/8081") == [f"internet:8081 sees {FLOATING}"]
+    (seen,) = ask(guests["client"], f"tcp/{FREE}/8081")
     assert re.match(r"internet:8081 sees 203\.0\.113\.\d+$", seen) and FLOATING not in seen
     # In, from outside and from within; what no rule allows is not to be found.
     outside = lab.host("internet")
-    assert ask(outside, f"tcp,{FLOATING},8081,{FREE}", f"tcp,{FLOATING},8083") == [f"web1:8081 sees {FREE}", "silence"]
+    assert ask(outside, f"tcp/{FLOATING}/8081/{FREE}", f"tcp/{FLOATING}/8083") == [
+        f"web1:8081 sees {FREE}",
+        "no answer",
+    ]
     # From its own network, though their gateway's bridge is filtered and they are all behind one port of it.
     assert lab.host("net1").run(["sysctl", "-n", "net.bridge.bridge-nf-call-iptables"]).stdout == "1\n"
     for name in ("web1", "client", "web2", "near"):
         seen = FLOATING if name == "web1" else "10.0.0.1"
-        assert ask(guests[name], f"tcp,{FLOATING},8081") == [f"web1:8081 sees {seen}"], name
-    assert ask(guests["web1"], f"tcp,{made.address['near']},8081", f"tcp,{made.address['near']},8083") == [
+        assert ask(guests[name], f"tcp/{FLOATING}/8081") == [f"web1:8081 sees {seen}"], name
+    assert ask(guests["web1"], f"tcp/{made.address['near']}/8081", f"tcp/{made.address['near']}/8083") == [
         f"near:8081 sees {web}",
-        "silence",
+        "no answer",
     ]
-    for name, wanted in (("client", ["sees", "sees"]), ("web2", ["sees", "silence"])):
-        answers = ask(guests[name], f"tcp,{web},8081", f"tcp,{web},8083", f"udp,{web},8090")
-        assert ["sees" if "sees" in answer else answer for answer in answers] == [*wanted, "silence"], name
-    assert ask(guests["web2"], f"tcp,{made.address['client']},8081") == ["silence"]
+    for name, wanted in (("client", ["sees", "sees"]), ("web2", ["sees", "no answer"])):
+        answers = ask(guests[name], f"tcp/{web}/8081", f"tcp/{web}/8083", f"udp/{web}/8090")
+        assert ["sees" if "sees" in answer else answer for answer in answers] == [*wanted, "no answer"], name
+    assert ask(guests["web2"], f"tcp/{made.address['client']}/8081") == ["no answer"]
     for name in ("web1", "client"):
         assert asked_metadata(guests[name]) == ("net1", made.address[name])
 
@@ -124,14 +128,7 @@ def test_on_nftables_all_is_well_and_iptables_is_as_it_was(deployment: Deploymen
 
 
 def test_there_too_a_second_run_does_nothing_at_all(deployment: Deployment) -> None:
-    watches = [Watch(deployment.site.lab, host) for host in HOSTS]
-    for watch in watches:
-        watch.__enter__()
-    result = deployment.site.run()
-    for watch in watches:
-        watch.__exit__()
-    assert result.changed == 0
-    assert all(watch.events == "" and watch.before == watch.after for watch in watches)
+    assert_a_run_does_nothing(deployment.site, HOSTS)
 
 
 def test_what_boot_runs_routes_again_what_the_uplink_brings(deployment: Deployment) -> None:
@@ -139,10 +136,10 @@ def test_what_boot_runs_routes_again_what_the_uplink_brings(deployment: Deployme
     before = snapshot(lab, "net1")["filters"]
     assert "mirred (Ingress Redirect to device br100)" in before
     lab.host("net1").run(["tc", "qdisc", "del", "dev", "eth1", "clsact"])
-    assert ask(web2, f"tcp,{FLOATING},8081") == ["silence"]
+    assert ask(web2, f"tcp/{FLOATING}/8081") == ["no answer"]
     lab.host("net1").run([lasting.PROGRAM])
     assert snapshot(lab, "net1")["filters"] == before
-    assert ask(web2, f"tcp,{FLOATING},8081") == ["web1:8081 sees 10.0.0.1"]
+    assert ask(web2, f"tcp/{FLOATING}/8081") == ["web1:8081 sees 10.0.0.1"]
 
 
 @pytest.mark.timeout(600)

@@ -13,6 +13,7 @@ import copy
 import typing as t
 
 import pytest
+from conversations import ASK, SERVE
 from nova_site import Site, asked_metadata, serve_metadata, wait_for
 
 RANGE_V6 = "fd00:0:0:1::/64"
@@ -21,52 +22,6 @@ SHARED = "203.0.113.70"
 FREE, FORBIDDEN = "198.51.100.1", "203.0.113.66"
 PORTS = ("8081", "8082", "8083", "8090", "8091")
 
-#: Says NAME, the port and who asks, by TCP and UDP, IPv4 and IPv6.
-SERVE = """
-import selectors, socket, sys
-every = selectors.DefaultSelector()
-for port in map(int, sys.argv[2:]):
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        listener = socket.socket(socket.AF_INET6, kind)
-        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind(("::", port))
-        if kind == socket.SOCK_STREAM:
-            listener.listen(64)
-        every.register(listener, selectors.EVENT_READ, (kind, f"{sys.argv[1]}:{port}"))
-while True:
-    for key, _events in every.select():
-        kind, name = key.data
-        if kind == socket.SOCK_STREAM:
-            client, peer = key.fileobj.accept()
-            client.sendall(f"{name} sees {peer[0]}".encode())
-            client.close()
-        else:
-            _data, peer = key.fileobj.recvfrom(100)
-            key.fileobj.sendto(f"{name} sees {peer[0]}".encode(), peer)
-"""
-#: Asks all at once, each question as protocol,address,port[,source]; prints the answers in order.
-ASK = """
-import socket, sys
-from concurrent.futures import ThreadPoolExecutor
-def ask(word):
-    kind, address, port, *source = word.split(",")
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as asker:
-        asker.settimeout(1.5)
-        try:
-            if source:
-                asker.bind((source[0], 0))
-            asker.connect(socket.getaddrinfo(address, int(port))[0][4])
-            if kind == "udp":
-                asker.send(b"who is there")
-            return asker.recv(100).decode().replace("::ffff:", "")
-        except ConnectionRefusedError:
-            return "refused"
-        except OSError:
-            return "silence"
-with ThreadPoolExecutor(300) as pool:
-    print("\\n".join(pool.map(ask, sys.argv[1:])))
-"""
 #: One conversation by UDP, whose course is told in a file.
 TALK = """
 import socket, sys, time
@@ -112,7 +67,7 @@ FORWARDS = [
 
 def ask(who: t.Any, *questions: str) -> list[str]:
     """What a guest or a host hears, as ASK has it."""
-    return who.run(["python3", "-c", ASK, *questions]).stdout.splitlines()
+    return who.run(["python3", "-c", ASK, "1.5", *questions]).stdout.splitlines()
 
 
 def see_bridged_packets(site: Site) -> None:
@@ -141,7 +96,7 @@ class Deployment:
         serve_metadata(site.lab, "net1")
         site.lab.host("internet").run(["ip", "addr", "add", f"{FORBIDDEN}/32", "dev", "lo"])
         for name, guest in self.guests.items():
-            assert wait_for(lambda name=name: self.ask(name, f"tcp,{self.address[name]},8081") != ["refused"])
+            assert wait_for(lambda name=name: self.ask(name, f"tcp/{self.address[name]}/8081") != ["refused"])
             assert wait_for(
                 lambda guest=guest, name=name: (
                     self.address_v6[name] in guest.run(["ip", "-6", "addr", "show", "-tentative"]).stdout
@@ -185,10 +140,10 @@ def deployment(lab_factory, tmp_path_factory) -> Deployment:
 
 def test_guests_get_what_a_rule_allows_on_one_host_and_across_hosts(deployment: Deployment) -> None:
     web = deployment.address["web1"]
-    wanted = {"tcp,8081", "udp,8090", "udp,8091", "udp,8082"}
-    for who, further in (("client", {"tcp,8083"}), ("web2", set()), ("db1", set())):
-        every = [f"{kind},{port}" for kind in ("tcp", "udp") for port in PORTS]
-        heard = deployment.heard(who, *(f"{each.replace(',', f',{web},')}" for each in every))
+    wanted = {("tcp", "8081"), ("udp", "8090"), ("udp", "8091"), ("udp", "8082")}
+    for who, further in (("client", {("tcp", "8083")}), ("web2", set()), ("db1", set())):
+        every = [(kind, port) for kind in ("tcp", "udp") for port in PORTS]
+        heard = deployment.heard(who, *(f"{kind}/{web}/{port}" for kind, port in every))
         assert {each for each, yes in zip(every, heard) if yes} == wanted | further, who
         assert deployment.guests[who].ping(web)
     assert deployment.guests["client"].ping("198.51.100.1")
@@ -203,8 +158,8 @@ def test_ipv6_is_guarded_as_well(deployment: Deployment) -> None:
         if row["address"].startswith("fe80") and row["security_groups"] == ["acme/web"]
     ]
     for who, member in (("client", True), ("db1", False)):
-        questions = [f"tcp,{web},8081", f"tcp,{web},8083", f"udp,{web},8090", f"tcp,{link}%eth0,8081"]
-        assert deployment.heard(who, *questions, f"tcp,{link}%eth0,8082") == [True, member, False, True, False]
+        questions = [f"tcp/{web}/8081", f"tcp/{web}/8083", f"udp/{web}/8090", f"tcp/{link}%eth0/8081"]
+        assert deployment.heard(who, *questions, f"tcp/{link}%eth0/8082") == [True, member, False, True, False]
         assert deployment.guests[who].ping(web)
         assert not deployment.guests[who].ping(f"{link}%eth0", wait=1)
         assert not deployment.guests["web1"].ping(deployment.address_v6[who], wait=1)
@@ -214,21 +169,21 @@ def test_of_a_guest_without_rules_no_port_is_to_be_found(deployment: Deployment)
     ports = [*range(1, 120), *map(int, PORTS)]
     for who in ("web2", "client", "net1"):
         for victim in (deployment.address["db1"], deployment.address_v6["db1"]):
-            questions = [f"{kind},{victim},{port}" for kind in ("tcp", "udp") for port in ports]
-            assert set(deployment.ask(who, *questions)) == {"silence"}, (who, victim)
+            questions = [f"{kind}/{victim}/{port}" for kind in ("tcp", "udp") for port in ports]
+            assert set(deployment.ask(who, *questions)) == {"no answer"}, (who, victim)
     # What it asks for itself is answered.
-    assert deployment.heard("db1", f"tcp,{deployment.address['web2']},8081") == [True]
+    assert deployment.heard("db1", f"tcp/{deployment.address['web2']}/8081") == [True]
     assert deployment.guests["db1"].ping("198.51.100.1")
 
 
 def test_several_instances_are_behind_one_floating_ip(deployment: Deployment) -> None:
-    questions = [f"tcp,{SHARED},{port},{FREE}" for port in (80, 81, 8082, 8083, 8081)]
+    questions = [f"tcp/{SHARED}/{port}/{FREE}" for port in (80, 81, 8082, 8083, 8081)]
     answers = deployment.ask("internet", *questions)
     assert answers[:2] == [f"web1:8081 sees {FREE}", f"web2:8081 sees {FREE}"]
     # Led to the guest, which its group guards; led nowhere; and by whom the operator has forbidden.
-    assert answers[2:] == ["silence", "silence", "refused"]
-    assert deployment.ask("internet", f"tcp,{SHARED},80,{FORBIDDEN}") == ["silence"]
-    assert deployment.ask("client", f"tcp,{SHARED},81")[0].startswith("web2:8081 sees")
+    assert answers[2:] == ["no answer", "no answer", "refused"]
+    assert deployment.ask("internet", f"tcp/{SHARED}/80/{FORBIDDEN}") == ["no answer"]
+    assert deployment.ask("client", f"tcp/{SHARED}/81")[0].startswith("web2:8081 sees")
 
 
 def test_the_metadata_service_is_told_who_asks(deployment: Deployment) -> None:
@@ -248,7 +203,7 @@ def test_a_changed_rule_cuts_what_it_had_allowed_and_then_nothing_changes(deploy
     site.change(nova_security_groups=groups, nova_floating_port_forwards=moved)
     site.run()
     assert wait_for(lambda: cut() == "---") and kept() == "+++"
-    assert deployment.heard("db1", f"udp,{web},8083", f"udp,{web},8082") == [True, False]
-    answers = deployment.ask("internet", f"tcp,{SHARED},80,{FREE}", f"tcp,{SHARED},81,{FREE}")
+    assert deployment.heard("db1", f"udp/{web}/8083", f"udp/{web}/8082") == [True, False]
+    answers = deployment.ask("internet", f"tcp/{SHARED}/80/{FREE}", f"tcp/{SHARED}/81/{FREE}")
     assert answers == [f"web2:8081 sees {FREE}", "refused"]
     assert site.run("--check").changed == 0

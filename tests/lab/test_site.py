@@ -13,11 +13,19 @@ import typing as t
 
 import pytest
 from lab.playbook import CHECKOUT
-from nova_site import Site, Watch, asked_metadata, seen_sources, serve_metadata, snapshot, wait_for
+from nova_site import (
+    NODES,
+    Site,
+    asked_metadata,
+    assert_a_run_does_nothing,
+    seen_sources,
+    serve_metadata,
+    snapshot,
+    wait_for,
+)
 
 LEASES = CHECKOUT / "playbooks" / "leases.yml"
 RANGE_V6 = "fd00:0:0:1::/64"
-NODES = {"single_network_host": ("net1", "compute1", "compute2"), "multi_host": ("compute1", "compute2", "compute3")}
 
 
 class Deployment(t.NamedTuple):
@@ -33,10 +41,7 @@ class Deployment(t.NamedTuple):
 def deployment(request: pytest.FixtureRequest, lab_factory, tmp_path_factory) -> Deployment:
     """The example inventory with a range of IPv6 beside the other, applied once, its guests booted."""
     site = Site(lab_factory(request.param), request.param, tmp_path_factory.mktemp(request.param))
-    if "nova_networks" in site.variables:
-        site.change(nova_networks=[{**row, "fixed_range_v6": RANGE_V6} for row in site.variables["nova_networks"]])
-    else:
-        site.change(nova_fixed_range_v6=RANGE_V6)
+    site.add_ipv6(RANGE_V6)
     site.change(nova_metadata_port=8775)
     for host in NODES[request.param]:
         serve_metadata(site.lab, host)
@@ -137,17 +142,8 @@ def test_the_metadata_service_of_its_router_is_told_who_asks(deployment: Deploym
 
 def test_a_second_run_does_nothing_at_all(deployment: Deployment) -> None:
     store = deployment.site.store.stat()
-    watches = [Watch(deployment.site.lab, host) for host in NODES[deployment.name]]
-    for watch in watches:
-        watch.__enter__()
-    result = deployment.site.run()
-    for watch in watches:
-        watch.__exit__()
-    assert result.changed == 0
-    for watch in watches:
-        assert watch.events == ""
-        assert watch.before == watch.after
-        assert watch.before["links"]
+    watches = assert_a_run_does_nothing(deployment.site, NODES[deployment.name])
+    assert all(watch.before["links"] for watch in watches)
     assert deployment.site.store.stat().st_mtime_ns == store.st_mtime_ns
 
 

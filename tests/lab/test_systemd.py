@@ -210,15 +210,14 @@ def test_who_empties_the_packet_filter_has_our_rules_back_at_once(served: Served
     assert "table bridge nova-network" in before
     systemctl("stop", "tenantnet-rules.socket", "tenantnet-rules.service")
     systemctl("start", "nftables.service")
+    # To systemd a start that is under way is a reload as well, though it has the rules behind it.
+    status = ["/usr/bin/systemctl", "is-active", "tenantnet.service", "tenantnet-follow.service"]
     for verb in ("restart", "reload"):
         served.host.run(["nft", "flush", "ruleset"])
         assert rules() == ""
         systemctl(verb, "nftables.service")
         assert wait_for(lambda: rules() == before, 30), verb
-        # To systemd a start that is under way is a reload as well, though it has the rules behind it.
-        status = ["/usr/bin/systemctl", "is-active", "tenantnet.service", "tenantnet-follow.service"]
-        ended = "active\ninactive\n"
-        assert wait_for(lambda status=status: served.host.run(status, check=False).stdout == ended, 30), verb
+        assert wait_for(lambda: served.host.run(status, check=False).stdout == "active\ninactive\n", 30), verb
     systemctl("stop", "nftables.service")
     systemctl("restart", "tenantnet.service")
     assert rules() == before

@@ -33,7 +33,7 @@ from frames import (
 from lab import qemu
 from lab.guest import Guest
 from lab.topology import parse
-from nova_site import Site, Watch
+from nova_site import Site, assert_a_run_does_nothing
 
 LACK = qemu.lacking()
 pytestmark = [
@@ -232,11 +232,7 @@ def test_the_other_back_end_does_the_same(deployed: Deployed) -> None:
 
 
 def test_a_second_run_does_nothing_at_all(deployed: Deployed) -> None:
-    with Watch(deployed.site.lab, "node1") as watch:
-        result = deployed.site.run()
-    assert result.changed == 0
-    assert watch.events == ""
-    assert watch.before == watch.after
+    assert_a_run_does_nothing(deployed.site, ["node1"])
 
 
 def test_after_a_power_loss_the_host_makes_it_all_again_by_itself(deployed: Deployed) -> None:
