@@ -8,6 +8,7 @@ import typing as t
 from ansible_collections.tenantnet.nova.plugins.module_utils._core import allocation, declaration, plan, state
 
 ALL_NODES = ["bridging", "addressing", "routing"]
+V6 = {"label": "blue", "fixed_range_v6": "2001:db8:1::/64"}
 
 SITE: dict[str, t.Any] = {
     "settings": {"nova_flat_network_bridge": "br100"},
