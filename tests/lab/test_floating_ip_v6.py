@@ -13,7 +13,7 @@ import ipaddress
 import typing as t
 
 import pytest
-from nova_floating import FloatingSite
+from nova_floating import PORT, FloatingSite
 from nova_site import NODES, Site, assert_a_run_does_nothing, snapshot
 
 BACK_ENDS = {"single_network_host": "nftables", "multi_host": "iptables"}
@@ -44,6 +44,10 @@ def deployment(request: pytest.FixtureRequest, lab_factory, tmp_path_factory) ->
     site = Site(lab_factory(request.param), request.param, tmp_path_factory.mktemp(f"{request.param}-v6"))
     site.add_ipv6(RANGE_V6)
     site.change(nova_packet_filter=BACK_ENDS[request.param])
+    if request.param == "single_network_host":
+        # The gateway of the others carries a guest itself, so the packets of its bridge are filtered.
+        near = {"name": "near", "project": "acme", "host": "net1"}
+        site.change(nova_instances=[*site.variables["nova_instances"], near])
     internet = site.lab.host("internet")
     internet.run(["ip", "addr", "add", f"{UPSTREAM}/64", "dev", "eth0", "nodad"])
     internet.run(["ip", "addr", "add", f"{FAR_AWAY}/128", "dev", "lo"])
@@ -68,6 +72,12 @@ def test_the_internet_reaches_the_guest(deployment: FloatingSite) -> None:
 
 def test_the_guest_is_seen_by_it(deployment: FloatingSite) -> None:
     assert seen_as(deployment, "web1") == FLOATING
+
+
+def test_guests_of_its_network_reach_it(deployment: FloatingSite) -> None:
+    for name, guest in deployment.guests.items():
+        asked = f"TCP6:[{FLOATING}]:{PORT},connect-timeout=3"
+        assert guest.run(["socat", "-T3", "-", asked], check=False).stdout == "web1\n", name
 
 
 def test_a_second_run_does_nothing_at_all(deployment: FloatingSite) -> None:
