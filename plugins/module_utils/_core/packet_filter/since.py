@@ -180,7 +180,7 @@ def step(few: Few, own: t.Callable[[], str]) -> Step | None:
 
 def is_plain(entries: t.Iterable[Entry], section: Section) -> bool:
     """Whether the floating IPs are spelled as ours: else one line may be as good as another one."""
-    return list(map(_PAIR, entries)) == [row[:2] for row in section.floating_ips]
+    return list(map(_PAIR, entries)) == list(map(operator.itemgetter(0, 1), section.floating_ips))
 
 
 def _where(entry: Entry) -> tuple[t.Any, ...]:
