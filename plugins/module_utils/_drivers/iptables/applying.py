@@ -1,0 +1,140 @@
+# Copyright: tenantnet.nova contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Our rules of iptables compared with what is meant, and changed.
+
+Private to the collection; may change at any time.
+"""
+
+from __future__ import annotations
+
+from ..._core import iptables as core
+from ..._core import packet_filter
+from ..._core.errors import HostError
+from ..._core.iptables import sets
+from ..._core.outcome import Outcome
+from .. import programs
+from . import reading, variants, writing
+from .run import Difference, Family, Note, Run, several
+
+_ATTEMPTS = 3
+
+
+def bring(
+    meaning: packet_filter.Intent,
+    *,
+    check: bool = False,
+    diff: bool = False,
+    wait: int = 20,
+    leaving: bool = False,
+    note: Note | None = None,
+    holding: int | None = None,
+) -> Outcome:
+    """Make the host's rules what is meant; with `check`, only tell what would be done.
+
+    `leaving`: another back end has the rules, and what is left here goes. `note` is told what is about to change.
+    `holding` is the descriptor of a lock, which programs that write hold on to.
+    """
+    inherits = () if holding is None else (holding,)
+    run = Run(meaning, check, wait, leaving, note, inherits)
+    difference = reading.look(run) if check else _converge(run)
+    variants.warn_of_other_variant(run)
+    return _outcome(run, difference, diff)
+
+
+def counted() -> bool:
+    """Whether nf_tables counts what the programs write, which that of the legacy variant is not."""
+    program = programs.find("iptables-save")
+    return program is not None and variants.is_nft(program)
+
+
+def bring_step(
+    step: packet_filter.Step,
+    *,
+    check: bool = False,
+    diff: bool = False,
+    wait: int = 20,
+    note: Note | None = None,
+    holding: int | None = None,
+) -> Outcome | None:
+    """Make the host's rules what a step leads to, reading none; None where that cannot be: nothing was changed."""
+    run = Run(step.after, check, wait, False, note, () if holding is None else (holding,))
+    if not _sets_are_as_wanted(run):
+        return None
+    families = []
+    for name, version in (("ipv4", 4), ("ipv6", 6)):
+        if step.few.concerns(version):
+            changes = core.step(step, version)
+            if changes is None:
+                return None
+            families.append(Family(name, {}, changes))
+    difference = Difference(families)
+    if not check:
+        if note is not None:
+            note(*difference.concerned)
+        try:
+            writing.write(run, families)
+        except writing.Refused:
+            return None
+    variants.warn_of_other_variant(run)
+    return _outcome(run, difference, diff)
+
+
+def _sets_are_as_wanted(run: Run) -> bool:
+    """Members of sets are not of nf_tables, which does not count what becomes of them."""
+    security, security_v6 = run.meaning.security, run.meaning.security_v6
+    wanted = {**core.member_sets(security, 4), **core.member_sets(security_v6, 6)}
+    held = reading.read_sets(run) if wanted else {}
+    return all(held.get(name, held.get(sets.other(name))) == members for name, members in wanted.items())
+
+
+def _outcome(run: Run, difference: Difference, diff: bool) -> Outcome:
+    families = [family for family in difference.families if family.changes]
+    labels = core.labels(run.meaning)
+    gone, come, guards = difference.concerned
+    outcome = Outcome(
+        changed=bool(families or difference.sets or difference.left or run.wrote_sets),
+        actions=[
+            *([f"{'finish' if difference.left.on else 'take back'} what a run had begun"] if difference.left else []),
+            *(action for family in families for action in core.actions(family.changes, family.name, labels)),
+            *difference.sets.actions(labels),
+        ],
+        chains=[f"{family.name} {chain}" for family in families for chain in core.chain_names(family.changes)],
+        warnings=run.warnings,
+        gone=gone,
+        come=come,
+        guards=guards or run.wrote_sets,
+        commits=run.commits,
+    )
+    if diff:
+        for family in families:
+            outcome.show(
+                f"packet filter, {family.name}",
+                core.text(family.changes, after=False),
+                core.text(family.changes, after=True),
+            )
+    return outcome
+
+
+def _converge(run: Run) -> Difference:
+    """Read, compare, write; again when another program changed the tables in between."""
+    difference = reading.look(run)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            if several(difference.families):
+                programs.need("ipset", "ipset")
+            if run.note is not None:
+                run.note(*difference.concerned)
+            writing.resolve(run, difference.families, difference.left, writing.NOTHING_CHANGED)
+            writing.write_sets(run, difference.sets.before_rules())
+            writing.write(run, difference.families)
+            writing.write_sets(run, difference.sets.after_rules())
+            return difference
+        except writing.Refused as refused:
+            again = reading.look(run)
+            tables = ([family.tables for family in one.families] for one in (difference, again))
+            if attempt == _ATTEMPTS or next(tables) == next(tables):
+                raise HostError(str(refused)) from refused
+            difference = again
+    raise AssertionError("unreachable")
