@@ -51,7 +51,7 @@ def _differences(wanted: Step, before: Intent, after: Intent, version: int) -> t
     were = {address: inwards.get(address) for address in map(_ADDRESS, changed)}
     ways = dict(zip(map(_ADDRESS, entries), map(_FIXED, entries)))
     yield trees.to_guests(bits).differ(ways, were, port_forwards(after, bits))
-    outwards = list(map(operator.methodcaller("get", "interface"), entries))
+    outwards = list(map(operator.methodcaller("get", "interface"), entries if wanted.few.several else entries[:1]))
     # In the order of `Intent.sources`.
     interfaces = sorted({str(name or public) for name in set(outwards)}, key=lambda name: (name != public, name))
     for interface, tree in trees.from_guests(interfaces, bits).items():
@@ -67,5 +67,8 @@ def _differences(wanted: Step, before: Intent, after: Intent, version: int) -> t
 
 
 def _of_version(entries: list[Entry], version: int) -> list[Entry]:
-    are = [":" in address for address in map(_ADDRESS, entries)]
+    addresses = list(map(_ADDRESS, entries))
+    if version == 4 and ":" not in "".join(addresses):
+        return entries
+    are = [":" in address for address in addresses]
     return list(itertools.compress(entries, are if version == 6 else map(operator.not_, are)))

@@ -51,8 +51,9 @@ class Few(t.NamedTuple):
     #: Floating IPs that differ, as they were and as they are.
     gone: list[Entry]
     come: list[Entry]
-    #: All that there are now.
+    #: All that there are now, and whether they differ in more than their addresses.
     entries: list[Entry]
+    several: bool
 
     def concerns(self, version: int) -> bool:
         """Whether any that differs is of IPv4 or of IPv6."""
@@ -96,13 +97,15 @@ def few(before: Kept, after: Kept, section: dict[str, t.Any]) -> Few | None:
     """What differs in the section, of which `after` is kept; None where it is more than a few floating IPs, or has to
     be looked at closely.
     """
-    differ = set(after.lines).symmetric_difference(before.lines)
-    if after.rest != before.rest or len(differ) > MANY:
+    if after.rest != before.rest:
         return None
+    old, new = _between_ends(before.lines, after.lines)
+    differ = set(old).symmetric_difference(new)
     # Of several for one fixed address the first one counts, so order matters.
-    if list(_without(after.lines, differ)) != list(_without(before.lines, differ)):
+    if len(differ) > MANY or list(_without(new, differ)) != list(_without(old, differ)):
         return None
     entries: list[Entry] = section[_LIST]
+    several = len(after.places) > 1
 
     def entry(line: str) -> Entry:
         address, fixed, *place = line.split(" ")
@@ -110,15 +113,29 @@ def few(before: Kept, after: Kept, section: dict[str, t.Any]) -> Few | None:
         return {"address": address, "fixed_address": fixed, **dict(zip(after.keys, where))}
 
     try:
-        gone, come = (list(map(entry, filter(differ.__contains__, lines))) for lines in (before.lines, after.lines))
-        concerned = differ | _beside(section, after.lines, differ, gone + come, len(after.places) > 1)
+        gone, come = (list(map(entry, filter(differ.__contains__, lines))) for lines in (old, new))
+        concerned = differ | _beside(section, after.lines, differ, gone + come, several)
     except (LookupError, StopIteration, TypeError, ValueError, OSError):
         return None
 
     def small(lines: list[str]) -> dict[str, t.Any]:
         return {**section, _LIST: list(map(entry, filter(concerned.__contains__, lines)))}
 
-    return Few(small(before.lines), small(after.lines), gone, come, entries)
+    return Few(small(before.lines), small(after.lines), gone, come, entries, several)
+
+
+def _between_ends(one: list[str], two: list[str]) -> tuple[list[str], list[str]]:
+    """Both lists without what they begin and end with alike."""
+    head = _alike(one, two)
+    one, two = one[head:], two[head:]
+    tail = _alike(one[::-1], two[::-1])
+    return one[: len(one) - tail], two[: len(two) - tail]
+
+
+def _alike(one: list[str], two: list[str]) -> int:
+    """How many they begin with alike."""
+    equal = list(map(operator.eq, one, two))
+    return equal.index(False) if False in equal else len(equal)
 
 
 def _without(lines: list[str], differ: set[str]) -> t.Iterator[str]:
