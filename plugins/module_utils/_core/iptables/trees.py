@@ -25,7 +25,6 @@ Ways = t.Mapping[str, str]
 #: Rules of an address that come before that of its floating IP.
 First = t.Mapping[str, t.Sequence[str]]
 
-_NONE: First = {}
 _OF_ONE = re.compile(rf"{wrapped('')}(?:float-to|float-from[0-9]*|to-[0-9a-f]+|from[0-9]*-[0-9a-f]+)\Z")
 _LEADS = re.compile(r"-[sd] (\S+) -g (\S+)\Z")
 
@@ -39,7 +38,7 @@ class Tree(t.NamedTuple):
     target: str
     bits: int
 
-    def whole(self, ways: Ways, first: First = _NONE) -> Chains:
+    def whole(self, ways: Ways, first: First | None = None) -> Chains:
         """All chains of the tree."""
         if first:
             rules = {address: list(of_it) for address, of_it in first.items()}
@@ -63,11 +62,12 @@ class Tree(t.NamedTuple):
     def _grow(self, wanted: Leaves, around: t.Iterable[int] | None = None) -> Chains:
         return rule_tree.grow(self.root, self.stem, self.option, wanted, self.bits, around)
 
-    def differ(self, ways: Ways, were: t.Mapping[str, str | None], first: First = _NONE) -> tuple[Chains, Chains]:
+    def differ(self, ways: Ways, were: t.Mapping[str, str | None], first: First | None = None) -> tuple[Chains, Chains]:
         """The chains that may differ, as they were and as they are with `ways`.
 
         `were` has for each address that differs what it led to before, None for nothing.
         """
+        first = first or {}
         addresses = [*ways, *(address for address in first if address not in ways)]
         after = self._leaves(sorted(addressing.numbers(addresses, self.bits)), ways.get, first)
         numbers = list(after.firsts)

@@ -53,8 +53,7 @@ class Many:
             return min(self._numbers) in homes[0] and max(self._numbers) in homes[0]
         home = dict(zip(self._first, homes))
         return all(
-            first <= number <= last
-            for number, (first, last, *_) in zip(self._numbers, map(home.__getitem__, self._rest))
+            span[0] <= number <= span[1] for number, span in zip(self._numbers, map(home.__getitem__, self._rest))
         )
 
     def rows(self, interfaces: t.Sequence[str]) -> t.Iterator[tuple[str, str, str]]:
@@ -68,7 +67,7 @@ def look(entries: object, networks: t.Sequence[int]) -> Many | None:
 
     `networks` are the first addresses of those that an entry may leave unnamed, in their order.
     """
-    if type(entries) is not list or set(map(type, entries)) != {dict}:
+    if not isinstance(entries, list) or set(map(type, entries)) != {dict}:
         return None
     try:
         if not _KNOWN.issuperset(set().union(*entries)):
