@@ -35,6 +35,8 @@ def test_without_ipset(variant, monkeypatch):
         apply(another)
     assert variant.save() == before
     assert apply({**PLAN, "routing_source_ip": "192.0.2.10"})["chains"] == ["ipv4 nat nova-network-snat"]
+    assert apply(NOTHING, check=True)["warnings"] == []
+    assert apply(NOTHING)["changed"] and not variant.ours()
 
 
 def test_a_held_xtables_lock_is_waited_for(variant):

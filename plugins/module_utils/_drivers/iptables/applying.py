@@ -16,7 +16,7 @@ from ..._core.iptables import sets
 from ..._core.outcome import Outcome
 from .. import programs
 from . import reading, variants, writing
-from .run import Difference, Family, Note, Run, several
+from .run import Difference, Family, Note, Run, at_once
 
 _ATTEMPTS = 3
 
@@ -122,7 +122,7 @@ def _converge(run: Run) -> Difference:
     difference = reading.look(run)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            if several(difference.families):
+            if at_once(run, difference.families):
                 programs.need("ipset", "ipset")
             if run.note is not None:
                 run.note(*difference.concerned)

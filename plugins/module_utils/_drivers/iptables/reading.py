@@ -16,7 +16,7 @@ from ..._core import iptables as core
 from ..._core.errors import HostError
 from ..._core.iptables import sets, switch
 from .. import programs
-from .run import PREFIX, Difference, Family, Run, call, last_line, several
+from .run import PREFIX, Difference, Family, Run, at_once, call, last_line
 
 
 def look(run: Run) -> Difference:
@@ -28,7 +28,7 @@ def look(run: Run) -> Difference:
     changes, of_sets = core.compare_all(run.meaning, tables, held, checksum)
     for family in families:
         family.changes = changes[family.name]
-    if run.check and several(families) and programs.find("ipset") is None:
+    if run.check and at_once(run, families) and programs.find("ipset") is None:
         run.warn("ipset is not installed; without it this would be refused")
     return Difference(families, of_sets, left)
 

@@ -74,9 +74,10 @@ class Difference:
         return (*core.ways(changes), bool(self.sets) or core.guards_differ(changes))
 
 
-def several(families: list[Family]) -> bool:
-    """Whether one commit will not do."""
-    return sum(len(family.changes) for family in families) > 1
+def at_once(run: Run, families: list[Family]) -> bool:
+    """Whether several tables have to go over together. Where all goes, and ipset has gone before, they need not."""
+    several = sum(len(family.changes) for family in families) > 1
+    return several and not (run.meaning.empty and programs.find("ipset") is None)
 
 
 def call(program: str, *arguments: str, text: str = "", wait: int = 0, inherits: t.Sequence[int] = ()) -> programs.Done:

@@ -15,7 +15,7 @@ from ..._core import iptables as core
 from ..._core.errors import HostError
 from ..._core.iptables import switch
 from . import reading
-from .run import PREFIX, Family, Run, call, several
+from .run import PREFIX, Family, Run, at_once, call
 
 _LOCK_HELD = 4
 
@@ -29,9 +29,11 @@ class Refused(Exception):
 def write(run: Run, families: list[Family]) -> None:
     """Make the changes: one commit, or several tables that go over at once."""
     concerned = [family for family in families if family.changes]
-    if not several(families):
+    if not at_once(run, families):
         for family in concerned:
-            _restore(run, family.name, core.compose(family.changes), NOTHING_CHANGED)
+            # What leads to guests goes before what guards them.
+            changes = sorted(family.changes, key=lambda change: change.table == "filter")
+            _restore(run, family.name, core.compose(changes), NOTHING_CHANGED)
         return
     try:
         _ipset(run, switch.make(), NOTHING_CHANGED)
