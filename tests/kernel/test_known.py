@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
 import random
 import shutil
+import signal
+import time
 
 import a_namespace
 import pytest
 from a_router import Nftables, Variant, run
+from a_stream import in_child
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import known
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter as driver
 
@@ -215,6 +219,29 @@ def test_a_step_that_is_refused_leads_to_a_look_at_the_whole(host, monkeypatch):
     looks = looked(host, monkeypatch)
     assert apply(host, floating(*range(1, 41)))["changed"]
     assert looks and is_whole(host, floating(*range(1, 41)))
+
+
+def test_runs_that_are_killed_or_meet_leave_nothing_wrong(host):
+    """Steps and looks at the whole in any order, one or two runs at once, each perhaps killed at any moment."""
+    chosen = random.Random(7)
+    there = set(chosen.sample(range(1, 900), 400))
+    apply(host, floating(*sorted(there)), wait=20)
+    killed = 0
+    for turn in range(24):
+        there ^= set(chosen.sample(range(1, 900), chosen.choice((1, 2, 5, 300))))
+        plan = floating(*sorted(there))
+        plan["port_forwards"] = PLAN["port_forwards"][: chosen.randrange(2)]
+        children = [in_child(functools.partial(apply, host, plan, wait=20)) for _run in range(chosen.choice((1, 1, 2)))]
+        time.sleep(chosen.random() * 0.1)
+        for child in children:
+            if chosen.random() < 0.6:
+                os.kill(child, signal.SIGKILL)
+        killed += sum(os.WIFSIGNALED(os.waitpid(child, 0)[1]) for child in children)
+        if turn % 6 == 5:
+            apply(host, plan, wait=20)
+            assert not apply(host, plan, wait=20)["changed"]
+            assert is_whole(host, plan)
+    assert killed
 
 
 def test_members_that_somebody_took_are_missed(filter_host, monkeypatch):
