@@ -14,7 +14,9 @@ import os
 import typing as t
 
 from .._core import foreign_rules as core
+from .._core.errors import HostError
 from . import programs
+from .nftables import Kernel
 
 #: The tables that iptables keeps by nftables, and the names of ours.
 _IPTABLES = ("filter", "nat", "mangle", "raw", "security")
@@ -56,14 +58,9 @@ def _judge(probes: t.Sequence[core.Probe], with_iptables: bool) -> list[str]:
     nft = programs.find("nft") if probes else None
     if nft is None:
         return []
-    names = [
-        (entry["table"]["family"], entry["table"]["name"])
-        for entry in _listing(programs.run([nft, "-j", "list", "tables"]))
-        if "table" in entry
-    ]
     foreign = [
         (family, name)
-        for family, name in names
+        for family, name in _tables()
         if family in ("ip", "inet")
         and not name.startswith(_OURS)
         and (with_iptables or not (family == "ip" and name in _IPTABLES))
@@ -75,6 +72,15 @@ def _judge(probes: t.Sequence[core.Probe], with_iptables: bool) -> list[str]:
     # Ansible shows warnings without the host, and equal ones once.
     host = os.uname().nodename
     return [f"host {host}: {core.describe(block)}" for block in core.together(core.blocks(tables, probes))]
+
+
+def _tables() -> list[tuple[str, str]]:
+    """Family and name of each. To list them, nft itself reads all rules there are."""
+    try:
+        with Kernel() as kernel:
+            return kernel.table_names()
+    except HostError:  # a kernel without nftables
+        return []
 
 
 def _listing(done: programs.Done) -> core.Listing:

@@ -122,6 +122,16 @@ class Kernel:
         """Chains of others through which packets come to the host or pass it, and that drop by their policy."""
         return self._again(self._closed)
 
+    def table_names(self) -> list[tuple[str, str]]:
+        """Family, as nft has it, and name of each table whose chains IP packets may meet."""
+        return self._again(
+            lambda: [
+                (word, _word(at[_TABLE_NAME]))
+                for family, word, _versions in _MEETING
+                for at in self._dump(_GET_TABLE, family)
+            ]
+        )
+
     # -- what is read
 
     def _has(self, family: int) -> bool:
