@@ -105,6 +105,8 @@ notes:
     with the commands that let it through. Nothing of theirs is changed.
   - When rules change, packets meet either all old or all new rules, of all tables and both families. With
     O(backend=iptables) several tables go over together by a set of C(ipset), so that this program is needed there, too.
+  - Where a few floating IPs differ from the run before, and the kernel has counted no other transaction of nf_tables
+    since, they are written without reading all rules. A run that has nothing to do reads all of them.
   - Counters of a chain start anew when rules of that chain change. All others keep counting. The C(legacy) variant of
     iptables itself also sets the counters of policies to zero with every change.
   - Works with both variants of iptables, C(nft) and C(legacy), whichever the host has selected. It warns when the
