@@ -263,8 +263,13 @@ def test_members_that_somebody_took_are_missed(filter_host, monkeypatch):
     assert looks and " 10.0.0.8" in run("ipset", "save")
 
 
-def test_rules_of_the_legacy_variant_are_read(filter_host, monkeypatch):
-    host = Variant("legacy", filter_host)
+@pytest.mark.parametrize("prefixes", [("iptables", "ip6tables"), ("ip6tables",)], ids=["both", "IPv6"])
+def test_rules_of_the_legacy_variant_are_read(filter_host, monkeypatch, prefixes):
+    host, legacy = Variant("nft", filter_host), Variant("legacy", filter_host)
+    for prefix in {"iptables", "ip6tables"} - set(prefixes):
+        for verb in ("save", "restore"):
+            host.wrap(f"{prefix}-{verb}")
+    host = legacy
     apply(host, floating(*range(1, 40)))
     looks = looked(host, monkeypatch)
     apply(host, floating(*range(1, 41)))

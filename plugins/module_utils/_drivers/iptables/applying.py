@@ -16,7 +16,7 @@ from ..._core.iptables import sets
 from ..._core.outcome import Outcome
 from .. import programs
 from . import reading, variants, writing
-from .run import Difference, Family, Note, Run, at_once
+from .run import PREFIX, Difference, Family, Note, Run, at_once
 
 _ATTEMPTS = 3
 
@@ -45,8 +45,8 @@ def bring(
 
 def counted() -> bool:
     """Whether nf_tables counts what the programs write, which that of the legacy variant is not."""
-    program = programs.find("iptables-save")
-    return program is not None and variants.is_nft(program)
+    found = [program for program in (programs.find(f"{prefix}-save") for prefix in PREFIX.values()) if program]
+    return bool(found) and all(map(variants.is_nft, found))
 
 
 def bring_step(
