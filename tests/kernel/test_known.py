@@ -200,6 +200,20 @@ def test_another_address_of_the_host_is_another_plan(host, monkeypatch):
     assert looks and "192.0.2.2" in host.save()
 
 
+def test_code_that_cannot_be_read_any_more_knows_nothing(host, monkeypatch):
+    """That of a guard, which outlives the archive that the module came in."""
+    apply(host, floating(*range(1, 40)))
+
+    def gone(_loader, _name):
+        raise FileNotFoundError
+
+    looks = looked(host, monkeypatch)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(type(driver.__loader__), "get_source", gone)
+        apply(host, floating(*range(1, 41)))
+    assert looks
+
+
 def test_a_foreign_change_while_a_step_is_prepared(host, monkeypatch):
     """Between the first look at the count and the lock."""
     apply(host, floating(*range(1, 40)))

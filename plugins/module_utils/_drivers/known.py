@@ -40,11 +40,12 @@ class Known:
     """
 
     def __init__(self, path: str, backend: str, counted: bool, section: object) -> None:
-        self._path, self._counted = path, counted
-        self._here = {"backend": backend, "namespace": os.stat("/proc/thread-self/ns/net").st_ino, "code": _code()}
+        code = _code()
+        self._path, self._counted = path, counted and code is not None
+        self._here = {"backend": backend, "namespace": os.stat("/proc/thread-self/ns/net").st_ino, "code": code}
         self._text = _read(path)
         self._section = section
-        self._kept = packet_filter.keep(section) if counted else None
+        self._kept = packet_filter.keep(section) if self._counted else None
         #: The host's own address by which the one before was applied.
         self.own: str | None = None
 
@@ -100,12 +101,18 @@ def _read(path: str) -> str | None:
         return None
 
 
-def _code() -> str:
-    """A digest of the code that decides what rules look like: rules of other code are not known."""
+def _code() -> str | None:
+    """A digest of the code that decides what rules look like: rules of other code are not known.
+
+    None where the code cannot be read any more, as in a guard that outlives the archive that it came with.
+    """
     core = f"{packet_filter.__name__.rpartition('.')[0]}."
     digest = hashlib.sha256()
     for name in sorted(sys.modules):
         if name.startswith(core) and name[len(core) :].partition(".")[0] in _RENDERING:
             loader = t.cast("importlib.abc.InspectLoader", sys.modules[name].__loader__)
-            digest.update((loader.get_source(name) or "").encode())
+            try:
+                digest.update((loader.get_source(name) or "").encode())
+            except (OSError, ImportError):
+                return None
     return digest.hexdigest()
