@@ -11,23 +11,18 @@ import re
 import subprocess
 import time
 
+import a_section
 import pytest
 from a_plan import plans
 from a_router import Nftables, Variant, neighbour, run
+from a_section import NOTHING
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import packet_filter as driver
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import programs
 from hypothesis import HealthCheck, given, settings
 
 PLAN = {
-    "public_interface": "eth2",
-    "routing_source_ip": "192.0.2.9",
-    "dmz_cidr": ["10.128.0.0/24"],
-    "force_snat_range": ["198.51.100.0/24", "0.0.0.0/0"],
-    "networks": [
-        {"label": "blue", "bridge": "br100", "cidr": "10.0.0.0/24", "gateway": True, "dhcp": True, "snat": True},
-        {"label": "red", "bridge": "br101", "cidr": "10.0.1.5/32", "gateway": False, "dhcp": True, "snat": False},
-    ],
+    **a_section.PLAN,
     "floating_ips": [{"address": f"203.0.113.{number}", "fixed_address": f"10.0.0.{number}"} for number in (7, 8)],
     "port_forwards": [
         {"address": "203.0.113.9", "protocol": "tcp", "ports": "80:81", "fixed_address": "10.0.0.7", "fixed_port": 8080}
@@ -39,7 +34,6 @@ PLAN = {
         {"name": "clients", "members": ["10.0.9.9"], "rules": []},
     ],
 }
-NOTHING = {"networks": []}
 HOOKS = ("input", "forward")
 IPS = PLAN["floating_ips"]
 

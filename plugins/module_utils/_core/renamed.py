@@ -112,18 +112,15 @@ def replace(part: t.Any, names: t.Mapping[str, str]) -> t.Any:
         if isinstance(part.get(key), (list, tuple)):
             changed[key] = [change(row) if isinstance(row, dict) else row for row in part[key]]
 
+    def listed(key: str) -> t.Callable[[dict[str, t.Any]], dict[str, t.Any]]:
+        return lambda row: {**row, key: list(map(now, row[key]))} if row.get(key) else row
+
     changed = dict(part)
     for key in ("links", "packet_filter", "floating_addresses", "port_filter"):
         if key in part:
             changed[key] = replace(part[key], names)
-    rows(
-        "bridges",
-        lambda row: {**row, "interfaces": [now(each) for each in row["interfaces"]]} if row.get("interfaces") else row,
-    )
-    rows(
-        "networks",
-        lambda row: {**row, "uplinks": [now(each) for each in row["uplinks"]]} if row.get("uplinks") else row,
-    )
+    rows("bridges", listed("interfaces"))
+    rows("networks", listed("uplinks"))
     rows("vlans", lambda row: {**row, "link": now(row.get("link"))})
     if "public_interface" in part:
         changed["public_interface"] = now(part["public_interface"])

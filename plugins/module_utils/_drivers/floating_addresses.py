@@ -23,12 +23,12 @@ from . import files, lock, neighbours
 from .netlink.wire import (
     ADDRESS,
     IFA_METRIC,
-    MESSAGE,
     NLM_F_REQUEST,
     U32,
     Socket,
     attribute,
     attributes,
+    message,
     string,
     u32,
     value,
@@ -148,4 +148,4 @@ def _message(place: core.Place, bind: bool) -> bytearray:
         else:
             body += attribute(_IFA_FLAGS, U32.pack(_NODAD | _NOPREFIXROUTE)) + attribute(_IFA_CACHEINFO, _LIFETIMES)
             body += attribute(IFA_METRIC, U32.pack(core.METRIC_V6))
-    return bytearray(MESSAGE.pack(MESSAGE.size + len(body), kind, flags, 0, 0) + body)
+    return message(kind, flags, body)

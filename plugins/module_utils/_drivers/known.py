@@ -40,10 +40,11 @@ class Known:
     """
 
     def __init__(self, path: str, backend: str, counted: bool, section: object) -> None:
-        code = _code()
-        self._path, self._counted = path, counted and code is not None
+        # Where nothing counts, nothing is read for it either.
+        code = _code() if counted else None
+        self._path, self._counted = path, code is not None
         self._here = {"backend": backend, "namespace": os.stat("/proc/thread-self/ns/net").st_ino, "code": code}
-        self._text = _read(path)
+        self._text = _read(path) if self._counted else None
         self._section = section
         self._kept = packet_filter.keep(section) if self._counted else None
         #: The host's own address by which the one before was applied.

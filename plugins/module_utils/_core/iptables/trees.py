@@ -16,7 +16,7 @@ import re
 import typing as t
 
 from .. import addressing, rule_tree
-from ..rule_tree import Branch, Leaves
+from ..rule_tree import Leaves
 from .table import wrapped
 
 Chains = dict[str, list[str]]
@@ -41,10 +41,7 @@ class Tree(t.NamedTuple):
     def whole(self, ways: Ways, first: First | None = None) -> Chains:
         """All chains of the tree."""
         if first:
-            rules = {address: list(of_it) for address, of_it in first.items()}
-            for address, other in ways.items():
-                rules.setdefault(address, []).append(self._rule(address, other))
-            return self._grow(rule_tree.leaves(Branch(addressing.number(a), self.bits, r) for a, r in rules.items()))
+            return self._grow(self._leaves(self._numbers(ways, first), ways.get, first))
         numbers, rows = addressing.numbers(list(ways), self.bits), list(ways.items())
         order = sorted(range(len(rows)), key=numbers.__getitem__)
         ordered = list(map(rows.__getitem__, order))
@@ -68,8 +65,7 @@ class Tree(t.NamedTuple):
         `were` has for each address that differs what it led to before, None for nothing.
         """
         first = first or {}
-        addresses = [*ways, *(address for address in first if address not in ways)]
-        after = self._leaves(sorted(addressing.numbers(addresses, self.bits)), ways.get, first)
+        after = self._leaves(self._numbers(ways, first), ways.get, first)
         numbers = list(after.firsts)
         for address, was in were.items():
             number = addressing.number(address)
@@ -88,6 +84,10 @@ class Tree(t.NamedTuple):
             if wider <= around:
                 return old, new
             around |= wider
+
+    def _numbers(self, ways: Ways, first: First) -> list[int]:
+        """The addresses of the tree, in order."""
+        return sorted(addressing.numbers([*ways, *(one for one in first if one not in ways)], self.bits))
 
     def _leaves(self, numbers: list[int], other: t.Callable[[str], str | None], first: First) -> Leaves:
         text = addressing.text if self.bits == 32 else addressing.text_v6

@@ -17,7 +17,7 @@ import typing as t
 
 from ..connections import Ways
 from ..packet_filter import wording
-from .table import FAMILIES, NAME, HeldChain, HeldSet, HeldTable, Set, Table, declare, fill, skeleton
+from .table import FAMILIES, NAME, HeldTable, Set, Table, declare, fill, skeleton
 
 #: Elements on a line of the transaction.
 _LINE = 500
@@ -84,13 +84,7 @@ def compare(family: str, held: HeldTable | None, reference: HeldTable, wanted: T
     for name, want in wanted.sets.items():
         if name not in have.sets:
             change.new_sets.append(name)
-        elements = have.sets[name].elements if name in have.sets else {}
-        if elements != want.elements:
-            gone, come = _beyond(elements, want.elements), _beyond(want.elements, elements)
-            if gone:
-                change.gone[name] = gone
-            if come:
-                change.come[name] = come
+        _compare_elements(change, name, have.sets[name].elements if name in have.sets else {}, want.elements)
     for name, chain in have.chains.items():
         if name not in wanted.chains:
             change.old_chains.append(name)
@@ -102,6 +96,16 @@ def compare(family: str, held: HeldTable | None, reference: HeldTable, wanted: T
     return change if change else None
 
 
+def _compare_elements(change: Change, name: str, have: Elements, want: Elements) -> None:
+    if have == want:
+        return
+    gone, come = _beyond(have, want), _beyond(want, have)
+    if gone:
+        change.gone[name] = gone
+    if come:
+        change.come[name] = come
+
+
 def _beyond(these: Elements, those: Elements) -> Elements:
     """The elements that those do not have alike."""
     return {key: value for key, value in these.items() if those.get(key) != value} if those else these
@@ -109,20 +113,13 @@ def _beyond(these: Elements, those: Elements) -> Elements:
 
 def between(family: str, before: Table, after: Table) -> Change | None:
     """What leads from one table to another that has the same rules; None where these differ as well."""
-    if (before.chains, before.hooks, before.sets.keys()) != (after.chains, after.hooks, after.sets.keys()):
+    kinds, wanted = ({name: made.declaration for name, made in one.sets.items()} for one in (before, after))
+    if (before.chains, before.hooks, kinds) != (after.chains, after.hooks, wanted):
         return None
-    held, reference = (
-        HeldTable(
-            {
-                name: HeldSet((made.declaration.encode(),), made.word, dict(made.elements))
-                for name, made in one.sets.items()
-            },
-            {name: HeldChain(()) for name in one.chains},
-        )
-        for one in (before, after)
-    )
-    change = compare(family, held, reference, after) or Change(family, held, after)
-    return None if change.anew else change
+    change = Change(family, HeldTable(), after)
+    for name, made in after.sets.items():
+        _compare_elements(change, name, before.sets[name].elements, made.elements)
+    return change
 
 
 # -- the transaction --------------------------------------------------------------------------------------------

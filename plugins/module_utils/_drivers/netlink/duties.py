@@ -13,7 +13,7 @@ import os
 import socket
 
 from ..._core.links import Duties, State
-from .wire import ATTRIBUTE, HALF, ROUTE, Socket, attributes, u32, value
+from .wire import HALF, ROUTE, Socket, attribute, attributes, u32, value
 
 _RTM_GETROUTE = 26
 _RTN_UNICAST, _RTPROT_KERNEL, _RTPROT_RA, _RTNH_SIZE = 1, 2, 9, 8
@@ -101,7 +101,7 @@ def _route_to(address: str) -> int:
     except OSError:
         return 0
     body = ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
-    body += ATTRIBUTE.pack(4 + len(packed), _RTA_DST) + packed
+    body += attribute(_RTA_DST, packed)
     with Socket() as kernel:
         answer = kernel.ask(_RTM_GETROUTE, body)
     if answer is None:

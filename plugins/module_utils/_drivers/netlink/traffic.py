@@ -20,7 +20,7 @@ import typing as t
 
 from ..._core.brouting import Filter, Key
 from ..._core.errors import HostError
-from .wire import LINK, MESSAGE, NLM_F_REQUEST, U32, Socket, attribute, attributes, nested, string, u32, value
+from .wire import LINK, NLM_F_REQUEST, U32, Socket, attribute, attributes, message, nested, string, u32, value
 
 _RTM_GETLINK, _IFLA_ADDRESS, _IFLA_MASTER = 18, 1, 10
 _RTM_NEWQDISC, _RTM_DELQDISC, _RTM_GETQDISC = 36, 37, 38
@@ -142,18 +142,18 @@ def link(kernel: Socket, index: int) -> tuple[str, int]:
 def knows(kernel: Socket, action: str) -> bool:
     """Whether the kernel has that kind of action. It is asked for one that says nothing, which makes none."""
     body = bytes(4) + attribute(1, attribute(1, attribute(_ACT_KIND, action.encode() + b"\0")))
-    refused = kernel.request([_message(_RTM_NEWACTION, _CREATE, body)]).get(0, "")
+    refused = kernel.request([message(_RTM_NEWACTION, _CREATE, body)]).get(0, "")
     return refused.startswith(os.strerror(errno.EINVAL))
 
 
 def make_place(index: int) -> bytearray:
     body = _TC.pack(0, index, _HANDLE, _PLACE, 0) + attribute(_TCA_KIND, b"clsact\0")
-    return _message(_RTM_NEWQDISC, _CREATE, body)
+    return message(_RTM_NEWQDISC, _CREATE, body)
 
 
 def take_place(index: int) -> bytearray:
     """All filters go with it."""
-    return _message(_RTM_DELQDISC, NLM_F_REQUEST, _TC.pack(0, index, _HANDLE, _PLACE, 0))
+    return message(_RTM_DELQDISC, NLM_F_REQUEST, _TC.pack(0, index, _HANDLE, _PLACE, 0))
 
 
 def add(index: int, one: Filter, made: bool) -> bytearray:
@@ -179,7 +179,7 @@ def add(index: int, one: Filter, made: bool) -> bytearray:
         )
     info = _PREFERENCES[one.version] << 16 | socket.htons(_PROTOCOLS[one.version])
     body = _TC.pack(0, index, one.number, _INGRESS, info)
-    return _message(_RTM_NEWTFILTER, _CREATE, body + attribute(_TCA_KIND, b"u32\0") + attribute(_TCA_OPTIONS, options))
+    return message(_RTM_NEWTFILTER, _CREATE, body + attribute(_TCA_KIND, b"u32\0") + attribute(_TCA_OPTIONS, options))
 
 
 def take(index: int, found: Ingress) -> list[bytearray]:
@@ -188,7 +188,7 @@ def take(index: int, found: Ingress) -> list[bytearray]:
     which = dict.fromkeys((info, handle if info in found.mixed else 0) for info, handle in found.ours)
     kind = attribute(_TCA_KIND, b"u32\0")
     return [
-        _message(_RTM_DELTFILTER, NLM_F_REQUEST, _TC.pack(0, index, handle, _INGRESS, info) + kind)
+        message(_RTM_DELTFILTER, NLM_F_REQUEST, _TC.pack(0, index, handle, _INGRESS, info) + kind)
         for info, handle in which
     ]
 
@@ -206,7 +206,3 @@ def let_go(kernel: Socket, names: t.Collection[str]) -> None:
     for index, found in read(kernel).items():
         if index in indexes and found.ours:
             kernel.request(take_all(index, found))
-
-
-def _message(kind: int, flags: int, body: bytes) -> bytearray:
-    return bytearray(MESSAGE.pack(MESSAGE.size + len(body), kind, flags, 0, 0) + body)

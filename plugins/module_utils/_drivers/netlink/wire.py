@@ -169,6 +169,11 @@ def attributes(buffer: bytes, position: int, end: int) -> dict[int, int]:
     return found
 
 
+def message(kind: int, flags: int, body: bytes) -> bytearray:
+    """For `Socket.request`, which gives it its number."""
+    return bytearray(MESSAGE.pack(MESSAGE.size + len(body), kind, flags, 0, 0) + body)
+
+
 def attribute(kind: int, content: bytes) -> bytes:
     length = ATTRIBUTE.size + len(content)
     return ATTRIBUTE.pack(length, kind) + content + b"\0" * (-length % 4)

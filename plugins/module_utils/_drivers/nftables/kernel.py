@@ -20,7 +20,16 @@ import typing as t
 from ..._core import addressing
 from ..._core.errors import HostError, first_line
 from ..._core.nftables import NAME, HeldChain, HeldSet, HeldTable
-from ..netlink.wire import ATTRIBUTE, MESSAGE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
+from ..netlink.wire import (
+    ATTRIBUTE,
+    MESSAGE,
+    NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    attribute,
+)
 
 #: Numbers of the families: each but the bridge's own also sees what is in `inet`.
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
@@ -216,8 +225,7 @@ class Kernel:
     def _dump(self, kind: int, family: int, words: t.Mapping[int, bytes] | None = None) -> list[dict[int, bytes]]:
         """The attributes of all answers."""
         body = _GENERIC.pack(family, 0, 0) + b"".join(
-            _padded(ATTRIBUTE.pack(ATTRIBUTE.size + len(value), number) + value)
-            for number, value in (words or {}).items()
+            attribute(number, value) for number, value in (words or {}).items()
         )
         self._socket.send(MESSAGE.pack(MESSAGE.size + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
         found: list[dict[int, bytes]] = []
@@ -278,10 +286,6 @@ def _alike(listed: bytes) -> list[tuple[bytes, ...]] | None:
     if len(found) * length != len(listed):
         return None
     return [(one,) for one in found] if values == 1 else found
-
-
-def _padded(value: bytes) -> bytes:
-    return value + b"\0" * (-len(value) % 4)
 
 
 def _text(word: str) -> bytes:
