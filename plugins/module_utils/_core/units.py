@@ -32,10 +32,14 @@ _GUESTS = (
 #: The argument by which the program is asked for the rules alone.
 RULES = "rules"
 
+#: Those that bring rules back, and all: in the order in which they are installed, and removed the other way round.
+FOR_RULES = (naming.FOLLOWER, naming.RULES_SERVICE, naming.RULES_SOCKET)
+ALL = (naming.UNIT, *FOR_RULES)
+
 #: The units that are enabled, with what starts each.
 WANTED_BY = {
-    naming.FOLLOWER: tuple(f"{name}.service" for name in _FIREWALLS),
     naming.UNIT: ("multi-user.target",),
+    naming.FOLLOWER: tuple(f"{name}.service" for name in _FIREWALLS),
     naming.RULES_SOCKET: ("sockets.target",),
 }
 
@@ -45,11 +49,11 @@ _HEAD = "# Written by tenantnet.nova; changes by hand do not last."
 def render(python: str, program: str, told: bool) -> dict[str, str]:
     """Each unit's text by its name, those for rules where the kernel tells of commits. All of them run the program."""
     command = f"{python} -I {program}"
-    units = {naming.UNIT: _text(_boot(command)), naming.FOLLOWER: _text(_follower(command))}
+    lines = {naming.UNIT: _boot(command), naming.FOLLOWER: _follower(command)}
     if told:
-        units[naming.RULES_SERVICE] = _text(_rules(command))
-        units[naming.RULES_SOCKET] = _text(_socket())
-    return units
+        lines[naming.RULES_SERVICE] = _rules(command)
+        lines[naming.RULES_SOCKET] = _socket()
+    return {name: _text(lines[name]) for name in ALL if name in lines}
 
 
 def _boot(command: str) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def _set_down(names: list[str]) -> None:
 def _units() -> list[str]:
     """Our units that are there."""
     there = {os.path.basename(path) for path in lasting.unit_paths() if os.path.lexists(path)}
-    return [name for name in (naming.UNIT, naming.FOLLOWER, naming.RULES_SERVICE, naming.RULES_SOCKET) if name in there]
+    return [name for name in units.ALL if name in there]
 
 
 def _remove_units(ours: list[str]) -> None:
@@ -126,7 +126,7 @@ def _remove_units(ours: list[str]) -> None:
         if enabled := [name for name in ours if name in units.WANTED_BY]:
             lasting.systemctl("disable", *enabled)
         # What brings rules back must not meet their removal.
-        lasting.systemctl("stop", naming.RULES_SOCKET, naming.RULES_SERVICE, naming.FOLLOWER, check=False)
+        lasting.systemctl("stop", *reversed(units.FOR_RULES), check=False)
     for path in lasting.unit_paths():
         files.remove(path)
     if os.path.isdir(lasting.SYSTEMD):

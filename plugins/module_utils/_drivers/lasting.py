@@ -108,9 +108,10 @@ def wanted(name: str) -> list[str]:
 
 
 def unit_paths() -> list[str]:
-    """Where our units are, and the links that start them; those of processes are not among them."""
-    names = (naming.RULES_SOCKET, naming.RULES_SERVICE, naming.FOLLOWER, naming.UNIT)
-    return [*(path for name in units.WANTED_BY for path in wanted(name)), *(f"{UNITS}/{name}" for name in names)]
+    """The links that start our units, and where these are, in the order of removing; not those of processes."""
+    names = units.ALL[::-1]
+    links = [path for name in names if name in units.WANTED_BY for path in wanted(name)]
+    return [*links, *(f"{UNITS}/{name}" for name in names)]
 
 
 def python() -> str:
