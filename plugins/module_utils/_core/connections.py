@@ -37,8 +37,8 @@ class Connection(t.NamedTuple):
 class Ways(t.NamedTuple):
     """Ways between addresses and guests, as pairs of floating and fixed address."""
 
-    to_guests: frozenset[tuple[str, str]] = frozenset()
-    from_guests: frozenset[tuple[str, str]] = frozenset()
+    to_guests: t.AbstractSet[tuple[str, str]] = frozenset()
+    from_guests: t.AbstractSet[tuple[str, str]] = frozenset()
 
 
 class Verdict:

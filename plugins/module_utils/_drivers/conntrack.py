@@ -43,11 +43,18 @@ _BATCH = 200
 _COUNT = "/proc/sys/net/netfilter/nf_conntrack_count"
 
 
+def none() -> bool:
+    """Whether there is no connection at all: to list none, the kernel walks through its whole table."""
+    try:
+        with open(_COUNT, encoding="ascii") as handle:
+            return int(handle.read()) == 0
+    except (OSError, ValueError):
+        return False
+
+
 def cut(ends: t.Callable[[Connection], bool], version: int = 4) -> int:
     """End every connection of IPv4 or IPv6 for which `ends` says so; how many there were."""
     family = _FAMILIES[version]
-    if _none():
-        return 0
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as kernel:
             kernel.bind((0, 0))
@@ -57,15 +64,6 @@ def cut(ends: t.Callable[[Connection], bool], version: int = 4) -> int:
     except OSError as error:
         raise HostError(f"cannot end connections: {first_line(error)}") from error
     return len(doomed)
-
-
-def _none() -> bool:
-    """Whether there is no connection at all: to list none, the kernel walks through its whole table."""
-    try:
-        with open(_COUNT, encoding="ascii") as handle:
-            return int(handle.read()) == 0
-    except (OSError, ValueError):
-        return False
 
 
 def _read(kernel: socket.socket, family: int) -> t.Iterator[tuple[Connection, bytes]]:

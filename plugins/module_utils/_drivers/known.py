@@ -67,7 +67,7 @@ class Known:
         if kept is None or self.count() != count:
             return
         head = json.dumps({**self._here, "count": count, "own": own, "rest": kept.rest})
-        text = "\n".join((head, *kept.lines))
+        text = f"{head}\n{kept.text}"
         if text != self._text:
             files.write(self._path, text, 0o600)
 
@@ -83,7 +83,7 @@ class Known:
 
     def _before(self) -> packet_filter.Kept | None:
         rest = self._digest()
-        return None if rest is None or self._text is None else packet_filter.Kept(rest, self._text.split("\n")[1:])
+        return None if rest is None or self._text is None else packet_filter.Kept(rest, self._text.partition("\n")[2])
 
     def _digest(self) -> str | None:
         """That of the section the rules are of, while the kernel counts no more transactions than then."""

@@ -181,17 +181,18 @@ def ways(changes: t.Iterable[Change]) -> tuple[Ways, Ways]:
     """The ways between addresses and guests that go with the changes, and those that come."""
     found = []
     for side in ("gone", "come"):
-        to_guests: set[tuple[str, str]] = set()
-        from_guests: set[tuple[str, str]] = set()
+        # In their order, in which ten thousand are gone through sooner.
+        to_guests: dict[tuple[str, str], None] = {}
+        from_guests: dict[tuple[str, str], None] = {}
         for change in changes:
             for name, elements in getattr(change, side).items():
                 if name.startswith("float-from"):
-                    from_guests.update(zip(elements.values(), elements))
+                    from_guests.update(dict.fromkeys(zip(elements.values(), elements)))
                 elif name == "float-to":
-                    to_guests.update(elements.items())
+                    to_guests.update(dict.fromkeys(elements.items()))
                 elif name in ("ports-to", "port-to"):
-                    to_guests.update((_first(key), _first(value)) for key, value in elements.items())
-        found.append(Ways(frozenset(to_guests), frozenset(from_guests)))
+                    to_guests.update(((_first(key), _first(value)), None) for key, value in elements.items())
+        found.append(Ways(to_guests.keys(), from_guests.keys()))
     return found[0], found[1]
 
 

@@ -76,9 +76,17 @@ def look(entries: object, networks: t.Sequence[int]) -> Many | None:
         numbers, fixed_numbers = _of_hosts(addresses), _of_hosts(fixed)
         if numbers is None or fixed_numbers is None or len(set(numbers)) != len(numbers):
             return None
-        columns = [map(dict.get, entries, itertools.repeat(key)) for key in _REST]
-        rest = list(zip(*columns, map(bisect.bisect_right, itertools.repeat(networks), fixed_numbers)))
-        first = dict(zip(reversed(rest), range(len(rest) - 1, -1, -1)))
+        columns = [list(map(dict.get, entries, itertools.repeat(key))) for key in _REST]
+        kinds = list(map(set, columns))
+        if None in kinds[1] | kinds[2]:  # who names no network is in one of the section's
+            columns.append(list(map(bisect.bisect_right, itertools.repeat(networks), fixed_numbers)))
+            kinds.append(set(columns[-1]))
+        if max(map(len, kinds)) == 1:
+            rest = [tuple(column[0] for column in columns)] * len(entries)
+            first = {rest[0]: 0}
+        else:
+            rest = list(zip(*columns))
+            first = dict(zip(reversed(rest), range(len(rest) - 1, -1, -1)))
     except (KeyError, TypeError, ValueError, OSError):
         return None
     return Many(addresses, fixed, fixed_numbers, rest, dict(sorted(first.items(), key=operator.itemgetter(1))))

@@ -35,10 +35,22 @@ class Kept(t.NamedTuple):
     """What is kept of a section: a line for each floating IP, and a digest of all the rest."""
 
     rest: str
-    lines: list[str]
+    #: The lines: addresses, and the number of its place where there are several.
+    text: str
     #: What a floating IP has beside its addresses: the keys, and the values that there are, by number.
     keys: tuple[str, ...] = ()
     places: tuple[tuple[t.Any, ...], ...] = ()
+
+    def line(self, entry: Entry) -> str:
+        words = [entry["address"], entry["fixed_address"]]
+        if len(self.places) > 1:
+            words.append(str(self.places.index(tuple(entry[key] for key in self.keys))))
+        return " ".join(words)
+
+    def entry(self, line: str) -> Entry:
+        address, fixed, *place = line.split(" ")
+        where = self.places[int(place[0]) if place else 0]
+        return {"address": address, "fixed_address": fixed, **dict(zip(self.keys, where))}
 
 
 class Few(t.NamedTuple):
@@ -66,108 +78,128 @@ def keep(section: object) -> Kept | None:
     if not isinstance(section, dict) or not isinstance(entries, list) or not entries:
         return None
     try:
-        keys, places, wheres = _places(entries)
-        lines = list(map(" ".join, map(_PAIR, entries)))
-        if len(places) > 1:
-            numbers = {place: str(number) for number, place in enumerate(places)}
-            lines = list(map(" ".join, zip(lines, map(numbers.__getitem__, wheres))))
+        keys, places, numbers = _places(entries)
+        pairs = map(" ".join, map(_PAIR, entries))
+        lines = pairs if len(places) == 1 else map(" ".join, zip(pairs, numbers))
+        text = "\n".join(lines) + "\n"
         others = {key: value for key, value in section.items() if key != _LIST}
         rest = json.dumps([keys, places, others], sort_keys=True)
     except (AttributeError, LookupError, TypeError, ValueError):
         return None
-    return Kept(hashlib.sha256(rest.encode()).hexdigest(), lines, keys, places)
+    if text.count("\n") != len(entries):  # one has it in an address
+        return None
+    return Kept(hashlib.sha256(rest.encode()).hexdigest(), text, keys, places)
 
 
 _PAIR = operator.itemgetter("address", "fixed_address")
 
 
-def _places(entries: list[Entry]) -> tuple[tuple[str, ...], tuple[tuple[t.Any, ...], ...], list[tuple[t.Any, ...]]]:
-    """The keys that every floating IP has beside its addresses, their values, each once, and those of each."""
+def _places(entries: list[Entry]) -> tuple[tuple[str, ...], tuple[tuple[t.Any, ...], ...], t.Iterable[str]]:
+    """The keys that every floating IP has beside its addresses, their values, each once, and the number of each."""
     keys = tuple(sorted(entries[0].keys() - {"address", "fixed_address"}))
     if set(map(len, entries)) != {len(keys) + 2}:
         raise ValueError
-    if not keys:
-        return (), ((),), []
-    # With one key alone itemgetter would give bare values.
-    wheres = list(map(operator.itemgetter(*keys, keys[0]), entries))
-    return keys, tuple(sorted(set(wheres), key=repr)), wheres
+    columns = [map(operator.itemgetter(key), entries) for key in keys]
+    if all(len(set(column)) == 1 for column in columns):
+        return keys, (tuple(entries[0][key] for key in keys),), ()
+    wheres = list(zip(*(map(operator.itemgetter(key), entries) for key in keys)))
+    places = tuple(sorted(set(wheres), key=repr))
+    numbers = {place: str(number) for number, place in enumerate(places)}
+    return keys, places, map(numbers.__getitem__, wheres)
 
 
 def few(before: Kept, after: Kept, section: dict[str, t.Any]) -> Few | None:
     """What differs in the section, of which `after` is kept; None where it is more than a few floating IPs, or has to
-    be looked at closely.
+    be looked at closely. `before` may lack keys and places: they are those of `after`, or the rest differs.
     """
-    if after.rest != before.rest:
+    if after.rest != before.rest or not before.text.endswith("\n"):
         return None
-    old, new = _between_ends(before.lines, after.lines)
+    begin, end_before, end = _between_ends(before.text, after.text)
+    old, new = before.text[begin:end_before].split("\n")[:-1], after.text[begin:end].split("\n")[:-1]
     differ = set(old).symmetric_difference(new)
     # Of several for one fixed address the first one counts, so order matters.
     if len(differ) > MANY or list(_without(new, differ)) != list(_without(old, differ)):
         return None
     entries: list[Entry] = section[_LIST]
+    first = len(entries) - after.text.count("\n", begin)
+    last = first + len(new)
+    came = {first + place for place, line in enumerate(new) if line in differ}
     several = len(after.places) > 1
-
-    def entry(line: str) -> Entry:
-        address, fixed, *place = line.split(" ")
-        where = after.places[int(place[0]) if place else 0]
-        return {"address": address, "fixed_address": fixed, **dict(zip(after.keys, where))}
-
     try:
-        gone, come = (list(map(entry, filter(differ.__contains__, lines))) for lines in (old, new))
-        concerned = differ | _beside(section, after.lines, differ, gone + come, several)
+        gone = list(map(after.entry, filter(differ.__contains__, old)))
+        come = [entries[place] for place in sorted(came)]
+        beside = sorted(_beside(section, came, gone + come, several))
+        near = differ.union(after.line(entries[place]) for place in beside)
     except (LookupError, StopIteration, TypeError, ValueError, OSError):
         return None
-
-    def small(lines: list[str]) -> dict[str, t.Any]:
-        return {**section, _LIST: list(map(entry, filter(concerned.__contains__, lines)))}
-
-    return Few(small(before.lines), small(after.lines), gone, come, entries, several)
-
-
-def _between_ends(one: list[str], two: list[str]) -> tuple[list[str], list[str]]:
-    """Both lists without what they begin and end with alike."""
-    head = _alike(one, two)
-    one, two = one[head:], two[head:]
-    tail = _alike(one[::-1], two[::-1])
-    return one[: len(one) - tail], two[: len(two) - tail]
+    were = [entries[place] for place in beside if place < first]
+    were += map(after.entry, filter(near.__contains__, old))
+    were += [entries[place] for place in beside if place >= last]
+    are = [entries[place] for place in sorted(came.union(beside))]
+    return Few({**section, _LIST: were}, {**section, _LIST: are}, gone, come, entries, several)
 
 
-def _alike(one: list[str], two: list[str]) -> int:
-    """How many they begin with alike."""
-    equal = list(map(operator.eq, one, two))
-    return equal.index(False) if False in equal else len(equal)
+def _between_ends(one: str, two: str) -> tuple[int, int, int]:
+    """What is between the lines that both texts begin and end with: where it begins, and where it ends in each."""
+    begin = one.rfind("\n", 0, _alike(one, two)) + 1
+    one, two = one[begin:], two[begin:]
+    tail = _alike_at_end(one, two)
+    # Not the line that may be alike in part.
+    tail -= (one.find("\n", len(one) - tail) + 1 or len(one)) - (len(one) - tail)
+    return begin, begin + len(one) - tail, begin + len(two) - tail
+
+
+def _alike(one: str, two: str) -> int:
+    """With how many characters both begin."""
+    return _most(min(len(one), len(two)), lambda size: one.startswith(two[:size]))
+
+
+def _alike_at_end(one: str, two: str) -> int:
+    return _most(min(len(one), len(two)), lambda size: one.endswith(two[len(two) - size :]))
+
+
+def _most(limit: int, holds: t.Callable[[int], bool]) -> int:
+    """The largest size up to the limit for which that holds, as it does for all that are smaller."""
+    low = 0
+    while low < limit:
+        size = (low + limit + 1) // 2
+        if holds(size):
+            low = size
+        else:
+            limit = size - 1
+    return low
 
 
 def _without(lines: list[str], differ: set[str]) -> t.Iterator[str]:
     return itertools.filterfalse(differ.__contains__, lines)
 
 
-def _beside(
-    section: t.Mapping[str, t.Any], lines: list[str], differ: set[str], changed: list[Entry], several: bool
-) -> set[str]:
-    """The lines of those that stay and have to do with what changed.
+def _beside(section: t.Mapping[str, t.Any], came: set[int], changed: list[Entry], several: bool) -> set[int]:
+    """The places of those that stay and have to do with what changed.
 
     Those of the same addresses; one for each interface, if there are `several`, for what is rendered counts these; and
     one for each network and interface of what changed, as a witness that it neither comes nor goes. StopIteration where
     there is none.
     """
     entries: list[Entry] = section[_LIST]
-    found: set[str] = set()
+    found: set[int] = set()
     for key in ("address", "fixed_address"):
         same = {entry[key] for entry in changed}
-        found.update(itertools.compress(lines, map(same.__contains__, map(operator.itemgetter(key), entries))))
+        found.update(
+            itertools.compress(itertools.count(), map(same.__contains__, map(operator.itemgetter(key), entries)))
+        )
     if several:
-        staying = ((entry, line) for entry, line in zip(entries, lines) if line not in differ)
-        found.update({(_where(one), addressing.version(one["address"])): line for one, line in staying}.values())
+        staying = ((place, entry) for place, entry in enumerate(entries) if place not in came)
+        found.update({(_where(one), addressing.version(one["address"])): place for place, one in staying}.values())
     for where, span in {(_where(entry), _span(section, entry)) for entry in changed}:
         found.add(
             next(
-                line
-                for entry, line in zip(entries, lines)
-                if _where(entry) == where and line not in differ and _within(entry["fixed_address"], span)
+                place
+                for place, entry in enumerate(entries)
+                if _where(entry) == where and place not in came and _within(entry["fixed_address"], span)
             )
         )
-    return found - differ
+    return found - came
 
 
 class Step(t.NamedTuple):
@@ -195,9 +227,12 @@ def step(few: Few, own: t.Callable[[], str]) -> Step | None:
         return None
 
 
-def is_plain(entries: t.Iterable[Entry], section: Section) -> bool:
+def is_plain(entries: t.Sequence[Entry], section: Section) -> bool:
     """Whether the floating IPs are spelled as ours: else one line may be as good as another one."""
-    return list(map(_PAIR, entries)) == list(map(operator.itemgetter(0, 1), section.floating_ips))
+    return all(
+        list(map(operator.itemgetter(key), entries)) == list(map(operator.itemgetter(place), section.floating_ips))
+        for place, key in enumerate(("address", "fixed_address"))
+    )
 
 
 def _where(entry: Entry) -> tuple[t.Any, ...]:

@@ -16,6 +16,7 @@ from ..._core import iptables as core
 from ..._core.errors import HostError
 from ..._core.iptables import sets, switch
 from .. import programs
+from . import variants
 from .run import PREFIX, Difference, Family, Run, at_once, call, last_line
 
 
@@ -50,7 +51,8 @@ def read_families(run: Run, left: switch.Left) -> list[Family]:
 def _read(run: Run, name: str) -> Family | None:
     """The family as it is; None where there is no such family to be managed."""
     program = f"{PREFIX[name]}-save"
-    if programs.find(program) is None:
+    path = programs.find(program)
+    if path is None:
         if run.meaning.empty:
             return None
         if not run.check:
@@ -59,7 +61,9 @@ def _read(run: Run, name: str) -> Family | None:
         run.warn(f"{program} is not installed; the prediction is that of a host without any rules")
         return Family(name, {})
     try:
-        tables = _save(program, run.leaving)
+        # Where there are no tables, nothing is left; the program would take longer to say so.
+        nothing = run.leaving and not variants.has_tables(PREFIX[name], variants.is_nft(path))
+        tables = {} if nothing else _save(program, run.leaving)
     except HostError as error:
         if name != "ipv6":
             raise

@@ -12,19 +12,21 @@ from __future__ import annotations
 import os
 
 from ..._core import iptables as core
+from ..._core.errors import HostError
 from .. import programs
-from .run import Run, call
+from ..nftables import Kernel
+from .run import PREFIX, Run, call
 
 
 def warn_of_other_variant(run: Run) -> None:
     """The nft and the legacy variant keep separate tables, and packets meet both."""
-    for prefix, names in (("iptables", "ip_tables_names"), ("ip6tables", "ip6_tables_names")):
+    for prefix in PREFIX.values():
         save = programs.find(f"{prefix}-save")
         if save is None:
             continue
         other = "legacy" if is_nft(save) else "nft"
         program = programs.find(f"{prefix}-{other}-save")
-        if program is None or (other == "legacy" and not _has_lines(f"/proc/thread-self/net/{names}")):
+        if program is None or not has_tables(prefix, other == "nft"):
             continue
         try:
             ours = core.our_chains(core.parse_save(call(program).output))
@@ -46,9 +48,20 @@ def is_nft(program: str) -> bool:
     return "nf_tables" in call(program, "--version").output
 
 
-def _has_lines(path: str) -> bool:
+#: For each family the word of nft, and where the kernel names the tables of the legacy variant.
+_TABLES = {"iptables": ("ip", "ip_tables_names"), "ip6tables": ("ip6", "ip6_tables_names")}
+
+
+def has_tables(prefix: str, nft: bool) -> bool:
+    """Whether the nft or the legacy variant has any table that could hold chains of ours; no program is run."""
+    family, names = _TABLES[prefix]
     try:
-        with open(path, encoding="ascii") as handle:
+        if nft:
+            with Kernel() as kernel:
+                return any(word == family and name in core.TABLES for word, name in kernel.table_names())
+        with open(f"/proc/thread-self/net/{names}", encoding="ascii") as handle:
             return bool(handle.read(1))
+    except HostError:  # the program may know more
+        return True
     except OSError:
         return False

@@ -146,6 +146,14 @@ def test_one_more_is_told_apart():
         pytest.param(_many(), _many({**SEVEN, "address": OWN}), id="the host's own"),
         pytest.param(_many(), _many({**SEVEN, "address": " 203.0.113.7"}), id="spelled otherwise"),
         pytest.param(_many(), _many({**SEVEN, "address": ["203.0.113.7"]}), id="a list"),
+        pytest.param(
+            _many(SEVEN, {"address": "203.0.113.8", "fixed_address": "10.0.0.8"}),
+            _many(
+                {"address": "203.0.113.7 10.0.0.7\n203.0.113.8", "fixed_address": "10.0.0.8"},
+                {"address": "203.0.113.9", "fixed_address": "10.0.0.9"},
+            ),
+            id="two in the words of one",
+        ),
         pytest.param(_many(SEVEN), _section(_many(SEVEN)["floating_ips"][::-1]), id="in another order"),
         pytest.param(_many(), _many(), id="nothing"),
         pytest.param(
