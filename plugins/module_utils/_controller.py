@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ._core import allocation, declaration, plan, preflight, state
+from ._core import allocation, declaration, packed, plan, preflight, state
 from ._drivers import store
 
 
@@ -45,5 +45,5 @@ def run(parameters: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         "changed": outcome.changed,
         "actions": outcome.actions,
         "diff": state.listing(outcome.changes),
-        "plans": plans,
+        "plans": {host: packed.pack_plan(each) for host, each in plans.items()} if parameters["packed"] else plans,
     }

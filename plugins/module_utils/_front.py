@@ -25,11 +25,15 @@ def require(module: AnsibleModule, library: str, error: ImportError | None) -> N
         module.fail_json(msg=missing_required_lib(library), exception=str(error))
 
 
-def run(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]]) -> None:
-    """Call `work` and exit with what it returns; a NovaError becomes the module's one message."""
+def run(module: AnsibleModule, work: t.Callable[[], dict[str, t.Any]], large: t.Container[str] = ()) -> None:
+    """Call `work` and exit with what it returns; a NovaError becomes the module's one message.
+
+    The answer repeats the options, as Ansible's answers do, but for those that may be `large`.
+    """
     try:
         result = work()
     except NovaError as error:
         module.fail_json(msg=str(error))
     else:
-        module.exit_json(**result)
+        said = {name: value for name, value in module.params.items() if name not in large}
+        module.exit_json(invocation={"module_args": said}, **result)

@@ -77,7 +77,8 @@ options:
       - C(names) lists further names to answer, each with C(address), of either version, and C(hostname), such as those
         of guests on other hosts.
       - C(range_v6), C(domain), C(servers), C(config_file), C(hosts), C(options) and C(names) may be left out.
-    type: dict
+      - It may be packed, as M(tenantnet.nova.network_controller) returns it on request.
+    type: raw
     required: true
 """
 
@@ -159,24 +160,26 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import packed
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import dnsmasq, guard
 
 
 def main() -> None:
     # The plan is checked by the core, which knows the whole of it and names the place of a fault.
-    module = AnsibleModule(argument_spec={"plan": {"type": "dict", "required": True}}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={"plan": {"type": "raw", "required": True}}, supports_check_mode=True)
 
     def work() -> dict[str, t.Any]:
+        plan = packed.section(module.params["plan"], "plan")
         if not module.check_mode:
             guard.extend()
-        result, failed = dnsmasq.run(module.params["plan"], module.check_mode)
+        result, failed = dnsmasq.run(plan, module.check_mode)
         for warning in result.pop("warnings"):
             module.warn(warning)
         if failed:
             module.fail_json(msg=failed, **result)
         return result
 
-    _front.run(module, work)
+    _front.run(module, work, large=("plan",))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ options:
       - C(addresses) is required and lists the addresses, each with its C(address) and C(interface).
       - C(send_arp) is how often the neighbours are told of an address that is bound (C(nova_send_arp_for_ha_count)).
         V(0), the default, does not tell them.
-    type: dict
+      - It may be packed, as M(tenantnet.nova.network_controller) returns it on request.
+    type: raw
     required: true
   only_unbind:
     description:
@@ -82,26 +83,27 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import packed
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import applied, floating_addresses
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "plan": {"type": "dict", "required": True},
+            "plan": {"type": "raw", "required": True},
             "only_unbind": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
 
     def work() -> dict[str, t.Any]:
-        plan, only_unbind = module.params["plan"], module.params["only_unbind"]
+        plan, only_unbind = packed.section(module.params["plan"], "plan"), module.params["only_unbind"]
         # Half of a change is nothing that the host has to have.
         kept = {} if only_unbind else {"floating_addresses": plan}
         with applied.noting(kept, check=module.check_mode, wait=20):
             return floating_addresses.apply(plan, check=module.check_mode, only_unbind=only_unbind)
 
-    _front.run(module, work)
+    _front.run(module, work, large=("plan",))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,13 @@ options:
     type: list
     elements: str
     default: []
+  packed:
+    description:
+      - Whether RV(links) is returned as one short text instead of values, which Ansible carries faster where there are
+        thousands of interfaces or addresses. M(tenantnet.nova.network_controller) takes either, and the filter
+        P(tenantnet.nova.unpacked#filter) reads it.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -65,19 +72,20 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
-from ansible_collections.tenantnet.nova.plugins.module_utils._core import links, preflight
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import links, packed, preflight
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import keepers, names, netlink, packages
 
 
-def look(connection_address: str | None, asked: list[str]) -> dict[str, t.Any]:
+def look(connection_address: str | None, asked: list[str], short: bool) -> dict[str, t.Any]:
     if connection_address is not None:
         connection_address = links.parse_connection(connection_address, "connection_address")
     state = netlink.read()
     duties = netlink.read_duties(state, connection_address)
     duties = dataclasses.replace(duties, keepers=keepers.read(state, duties.carried))
+    report = preflight.report(state, duties, names.of_host(state.links))
     return {
         "changed": False,
-        "links": preflight.report(state, duties, names.of_host(state.links)),
+        "links": packed.pack(report) if short else report,
         "installed": packages.installed(asked),
     }
 
@@ -87,10 +95,12 @@ def main() -> None:
         argument_spec={
             "connection_address": {"type": "str"},
             "packages": {"type": "list", "elements": "str", "default": []},
+            "packed": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    _front.run(module, lambda: look(module.params["connection_address"], module.params["packages"]))
+    asked = module.params
+    _front.run(module, lambda: look(asked["connection_address"], asked["packages"], asked["packed"]))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ options:
     description:
       - The host plan, or those of its sections that were applied. Run this after the modules that apply it.
       - Beside the sections it may have C(backend), as M(tenantnet.nova.packet_filter) takes it.
+      - Sections may be packed, as M(tenantnet.nova.network_controller) returns them on request.
       - Required with O(state=present).
     type: dict
   state:
@@ -113,6 +114,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import packed
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import cleaning, lasting
 
 
@@ -130,13 +132,14 @@ def main() -> None:
 
     def work() -> dict[str, t.Any]:
         if module.params["state"] == "present":
-            return lasting.keep(module.params["plan"], merge=module.params["merge"], check=module.check_mode)
+            plan = packed.unpack_plan(module.params["plan"])
+            return lasting.keep(plan, merge=module.params["merge"], check=module.check_mode)
         result = cleaning.clean(force=module.params["force"], check=module.check_mode)
         for warning in result.pop("warnings"):
             module.warn(warning)
         return result
 
-    _front.run(module, work)
+    _front.run(module, work, large=("plan",))
 
 
 if __name__ == "__main__":

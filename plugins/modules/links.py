@@ -47,7 +47,8 @@ options:
         default; nova's hairpin mode), C(mtu) and C(mac) (both of the host's end; null leaves it to the kernel).
       - C(sysctl) is a dictionary of dotted keys to strings. Only values that differ are written; taking a key out of
         the plan leaves its value as it is.
-    type: dict
+      - It may be packed, as M(tenantnet.nova.network_controller) returns it on request.
+    type: raw
     required: true
   connection_address:
     description:
@@ -158,13 +159,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import packed
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import guarded, links, netlink
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "plan": {"type": "dict", "required": True},
+            "plan": {"type": "raw", "required": True},
             "connection_address": {"type": "str"},
             "guard_timeout": {"type": "int"},
         },
@@ -172,10 +174,11 @@ def main() -> None:
     )
 
     def work() -> dict[str, t.Any]:
+        plan = packed.section(module.params["plan"], "plan")
         timeout = module.params["guard_timeout"]
         try:
             result = links.apply(
-                module.params["plan"],
+                plan,
                 module.params["connection_address"],
                 check=module.check_mode,
                 arm=None if timeout is None else guarded.within(timeout),
@@ -187,7 +190,7 @@ def main() -> None:
             module.warn(warning)
         return result
 
-    _front.run(module, work)
+    _front.run(module, work, large=("plan",))
 
 
 if __name__ == "__main__":

@@ -95,6 +95,13 @@ options:
         checked against it before anything is written. A host that is not in it is planned unchecked.
     type: dict
     default: {}
+  packed:
+    description:
+      - Whether each section of the plans is returned as one short text instead of values. Ansible carries a text as it
+        is, and looks at each value of a mapping many times over, with thousands of floating IPs for many seconds.
+      - The modules take either. To read a section in a playbook there is the filter P(tenantnet.nova.unpacked#filter).
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -150,11 +157,13 @@ def main() -> None:
             "floating_ranges": {"type": "list", "elements": "raw", "default": []},
             "floating_port_forwards": {"type": "list", "elements": "dict", "default": []},
             "host_links": {"type": "dict", "default": {}},
+            "packed": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     _front.require(module, "SQLAlchemy", store.SQLALCHEMY_IMPORT_ERROR)
-    _front.run(module, lambda: _controller.run(module.params, module.check_mode))
+    large = ("networks", "instances", "hosts", "security_groups", "host_links")
+    _front.run(module, lambda: _controller.run(module.params, module.check_mode), large)
 
 
 if __name__ == "__main__":

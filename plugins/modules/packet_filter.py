@@ -65,7 +65,8 @@ options:
       - C(allow_same_net_traffic) lets guests of one network reach each other without a rule. False by default.
       - C(provider_rules) lists what no guest gets, whatever its groups allow, by C(protocol), C(ports), C(icmp_type),
         C(icmp_code) and the C(cidr) that it comes from.
-    type: dict
+      - It may be packed, as M(tenantnet.nova.network_controller) returns it on request.
+    type: raw
     required: true
   floating_addresses:
     description:
@@ -73,7 +74,8 @@ options:
         out, this module binds nothing.
       - What goes is unbound before its rules go, and what comes is bound after its rules have come, so that nobody
         reaches the host itself by an address of a guest.
-    type: dict
+      - It may be packed, as M(tenantnet.nova.network_controller) returns it on request.
+    type: raw
   backend:
     description:
       - Who holds the rules. What the module had given to another one goes, after the rules are in place with this one.
@@ -249,6 +251,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import packed
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.guard import parse_timeout
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import applied, guard, guarded, routing
@@ -257,8 +260,8 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import app
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "plan": {"type": "dict", "required": True},
-            "floating_addresses": {"type": "dict"},
+            "plan": {"type": "raw", "required": True},
+            "floating_addresses": {"type": "raw"},
             "backend": {"type": "str", "choices": ["iptables", "nftables"], "default": "iptables"},
             "wait": {"type": "int", "default": 20},
             "guard_timeout": {"type": "int"},
@@ -270,11 +273,15 @@ def main() -> None:
         if module.params["wait"] < 0:
             raise InputError(f"wait: {module.params['wait']} is negative; give a number of seconds, or 0")
 
+        plan, floating = packed.section(module.params["plan"], "plan"), module.params["floating_addresses"]
+        if floating is not None:
+            floating = packed.section(floating, "floating_addresses")
+
         def apply(check: bool) -> dict[str, t.Any]:
             return routing.apply(
                 routing.BACKENDS[module.params["backend"]],
-                module.params["plan"],
-                module.params["floating_addresses"],
+                plan,
+                floating,
                 check=check,
                 diff=module._diff,
                 wait=module.params["wait"],
@@ -285,11 +292,11 @@ def main() -> None:
             guard.extend()
             if module.params["guard_timeout"] is not None:
                 timeout = parse_timeout(module.params["guard_timeout"], "guard_timeout")
-                public = module.params["plan"].get("public_interface")
+                public = plan.get("public_interface")
                 armed = guarded.change_rules(public, timeout, lambda: apply(True))
-        sections = {"packet_filter": module.params["plan"], "backend": module.params["backend"]}
-        if module.params["floating_addresses"] is not None:
-            sections["floating_addresses"] = module.params["floating_addresses"]
+        sections = {"packet_filter": plan, "backend": module.params["backend"]}
+        if floating is not None:
+            sections["floating_addresses"] = floating
         with applied.noting(sections, check=module.check_mode, wait=module.params["wait"]):
             result = apply(module.check_mode)
         if armed is not None:
@@ -299,7 +306,7 @@ def main() -> None:
             module.warn(warning)
         return result
 
-    _front.run(module, work)
+    _front.run(module, work, large=("plan", "floating_addresses"))
 
 
 if __name__ == "__main__":

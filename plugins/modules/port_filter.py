@@ -34,7 +34,8 @@ options:
       - A port's C(dhcp_servers) are the IPv4 addresses whose DHCP answers it gets.
       - C(uplinks) are interfaces in bridges of networks whose DHCP server is on each host. Neither DHCP, of IPv4 or
         IPv6, nor router advertisements pass them in either direction.
-    type: dict
+      - It may be packed, as M(tenantnet.nova.network_controller) returns it on request.
+    type: raw
     required: true
 notes:
   - The host needs C(nft) of nftables 1.0 or newer, and a kernel whose nftables know the family C(bridge).
@@ -91,6 +92,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tenantnet.nova.plugins.module_utils import _front
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import packed
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import applied, port_filter
 
 #: Seconds for another run, or for what brings rules back on this host.
@@ -98,16 +100,17 @@ _WAIT = 60
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"plan": {"type": "dict", "required": True}}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={"plan": {"type": "raw", "required": True}}, supports_check_mode=True)
 
     def work() -> dict[str, t.Any]:
-        with applied.noting({"port_filter": module.params["plan"]}, check=module.check_mode, wait=_WAIT):
-            result = port_filter.apply(module.params["plan"], check=module.check_mode)
+        plan = packed.section(module.params["plan"], "plan")
+        with applied.noting({"port_filter": plan}, check=module.check_mode, wait=_WAIT):
+            result = port_filter.apply(plan, check=module.check_mode)
         for warning in result.pop("warnings"):
             module.warn(warning)
         return result
 
-    _front.run(module, work)
+    _front.run(module, work, large=("plan",))
 
 
 if __name__ == "__main__":

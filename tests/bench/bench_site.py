@@ -15,27 +15,27 @@ from lab import Lab
 from nova_site import Site
 
 
+def surround(site: Site) -> None:
+    """Make this process fit to run the site's commands, without their output."""
+    surroundings = site.surroundings()
+    os.chdir(surroundings["cwd"])
+    os.environ.update(surroundings["env"])
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-site-") as folder, Lab(f"bench-{os.getpid()}") as lab:
         lab.up("multi_host", owner=os.getpid())
         site = Site(lab, "multi_host", pathlib.Path(folder))
         site.run()
-        surroundings = site.surroundings()
         ansible = str(pathlib.Path(sys.executable).with_name("ansible"))
-
-        def surround() -> None:
-            os.chdir(surroundings["cwd"])
-            os.environ.update(surroundings["env"])
-            quiet = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(quiet, 1)
-
         harness.run(
             [
                 harness.Case(
                     "three hosts, nothing to do",
                     floor=[ansible, "-i", str(lab.inventory_file), "all", "-m", "ping"],
                     ours=[harness.Ours("site.yml", site.command())],
-                    prepare=surround,
+                    prepare=lambda: surround(site),
                     by_wall=True,
                     runs=3,
                     own_network=False,

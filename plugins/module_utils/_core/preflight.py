@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from . import links, renamed
+from . import links, packed, renamed
 from .errors import HostError, InputError
 
 Report = dict[str, t.Any]
@@ -22,7 +22,10 @@ def report(state: links.State, duties: links.Duties, names: t.Mapping[str, str] 
     """What a host says of itself, as values that travel as JSON; `names` of interfaces by those of the last plan."""
     return {
         "renamed": dict(names or {}),
-        "links": [dataclasses.asdict(link) for link in state.links.values()],
+        # A host may have ten thousand addresses, of which dataclasses.asdict would copy each value.
+        "links": [
+            {**vars(link), "addresses": [vars(address) for address in link.addresses]} for link in state.links.values()
+        ],
         "carried": dict(duties.carried),
         "reached_by": sorted(duties.reached_by),
         "route_sources": sorted(list(source) for source in duties.route_sources),
@@ -31,12 +34,16 @@ def report(state: links.State, duties: links.Duties, names: t.Mapping[str, str] 
     }
 
 
-def check(plans: t.Mapping[str, t.Any], reports: t.Mapping[str, Report]) -> None:
-    """InputError naming each host whose links cannot be made as planned. Hosts without a report are not checked."""
+def check(plans: t.Mapping[str, t.Any], reports: t.Mapping[str, Report | str]) -> None:
+    """InputError naming each host whose links cannot be made as planned. Hosts without a report are not checked.
+
+    A report may be packed.
+    """
     problems = []
     for host, plan in plans.items():
         if host in reports:
-            problems += [f"host {host!r}: {problem}" for problem in _problems(plan, reports[host])]
+            report = packed.unpack(reports[host], f"host_links[{host!r}]")
+            problems += [f"host {host!r}: {problem}" for problem in _problems(plan, report)]
     if problems:
         raise InputError("\n".join(problems))
 

@@ -9,10 +9,10 @@ import jinja2
 import pytest
 import yaml
 from ansible.errors import AnsibleError
-from ansible_collections.tenantnet.nova.plugins.filter import networks
+from ansible_collections.tenantnet.nova.plugins.filter import networks, plans
 
 FOLDER = pathlib.Path(networks.__file__).parent
-FILTERS = networks.FilterModule().filters()
+FILTERS = networks.FilterModule().filters() | plans.FilterModule().filters()
 
 
 def documentation(name: str) -> dict[str, t.Any]:
@@ -42,6 +42,8 @@ def test_the_documented_example_gives_the_documented_value(name: str) -> None:
         ("free_address", ("10.0.0.0/24", 1, ["x"]), r"used\[0\]: 'x'"),
         ("vlan_name", (4095,), "vlan: 4095 is not from 1 to 4094"),
         ("vlan_bridge_name", ("blue",), "vlan: 'blue'"),
+        ("unpacked", ("blue",), "value: 'blue' is neither packed nor JSON"),
+        ("unpacked", ({"links": "packed:blue"},), "plan.links: 'packed:blue'"),
     ],
 )
 def test_what_is_wrong_with_the_input_is_the_templates_error(name: str, arguments: tuple, named: str) -> None:
