@@ -150,11 +150,19 @@ def held(tables: dict[str, core.Wanted]) -> dict[str, core.Table]:
     return found
 
 
-def process(call: str, section: str, backend: str) -> list[str]:
+def process(call: str, section: str, backend: str, counted: str = "contextlib.nullcontext") -> list[str]:
     here = str(pathlib.Path(__file__).resolve().parent)
-    work = f"b.{call}(b.{section}, {backend!r})"
-    code = f"import sys; sys.path.insert(0, {here!r}); import bench_packet_filter as b; {work}"
-    return [sys.executable, "-c", code]
+    lines = (
+        f"import contextlib, sys; sys.path.insert(0, {here!r}); import bench_packet_filter as b",
+        f"b.driver.LOCK_FILE = {driver.LOCK_FILE!r}; section = b.{section}",
+        f"with {counted}(): b.{call}(section, {backend!r})",
+    )
+    return [sys.executable, "-c", "\n".join(lines)]
+
+
+def beyond_imports(call: str, section: str, backend: str) -> list[str]:
+    """The same, counted from where the section is at hand."""
+    return process(call, section, backend, "b.harness.counted")
 
 
 def save() -> None:
@@ -173,12 +181,12 @@ def writing(folder: str, backend: str) -> list[harness.Case]:
     """A plan is put there, looked at again, and what is one larger is put there over it."""
     floating = [
         case
-        for count, runs in ((100, 5), (1000, 5), (10_000, 3))
+        for count, runs in ((100, 5), (1000, 5), (10_000, 5))
         for case in cases(
             folder,
             backend,
             (f"{count} floating IPs", f"plan({count})", plan(count)),
-            ("floating IP", plan(count + 1)),
+            ("floating IP", f"plan({count + 1})", plan(count + 1)),
             runs,
             (1.5, 3) if count == 10_000 else (None, None),
         )
@@ -190,11 +198,15 @@ def writing(folder: str, backend: str) -> list[harness.Case]:
     one_more = harness.Case(
         f"10000 floating IPs and {INSTANCES} instances, {backend}, both one more",
         FLOORS[backend][0](folder, "both", before, after),
-        [harness.Ours("", functools.partial(apply, after, backend))],
+        [harness.Ours("", beyond_imports("apply", "routed_guests(1)", backend))],
         functools.partial(driver.apply, before, backend=backend),
         3,
     )
-    return [*floating, *cases(folder, backend, grouped, ("member of a group", guests_plan(1)), 3), one_more]
+    return [
+        *floating,
+        *cases(folder, backend, grouped, ("member of a group", "guests_plan(1)", guests_plan(1)), 3),
+        one_more,
+    ]
 
 
 def routed_guests(more: int) -> dict:
@@ -209,21 +221,21 @@ def cases(
     folder: str,
     backend: str,
     whole: tuple[str, str, dict],
-    more: tuple[str, dict],
+    more: tuple[str, str, dict],
     runs: int,
     aims: tuple[float | None, float | None] = (None, None),
 ) -> list[harness.Case]:
-    """`whole`: what it is, the call that makes it, and the plan; `more`: what is added, and the plan with that."""
+    """`whole`: what it is, the call that makes it, and the plan; `more`: what is added, both for the larger plan."""
     write, look = FLOORS[backend]
     what, call, section = whole
-    one, larger = more
+    one, larger_call, larger = more
     none, before = (functools.partial(driver.apply, each, backend=backend) for each in (plan(0), section))
     return [
         harness.Case(
             f"{what}, {backend}",
             write(folder, f"{what}", plan(0), section),
             [
-                harness.Ours("beyond imports", functools.partial(apply, section, backend), aims[0]),
+                harness.Ours("beyond imports", beyond_imports("apply", call, backend), aims[0]),
                 harness.Ours("as a module", process("apply", call, backend)),
             ],
             none,
@@ -232,7 +244,7 @@ def cases(
         harness.Case(
             f"{what}, {backend}, a {one} more",
             write(folder, f"{what} and a {one}", section, larger),
-            [harness.Ours("", functools.partial(apply, larger, backend), aims[1])],
+            [harness.Ours("", beyond_imports("apply", larger_call, backend), aims[1])],
             before,
             runs,
         ),
@@ -240,7 +252,7 @@ def cases(
             f"{what}, {backend}, again",
             look,
             [
-                harness.Ours("beyond imports", functools.partial(look_again, section, backend)),
+                harness.Ours("beyond imports", beyond_imports("look_again", call, backend)),
                 harness.Ours("as a module", process("look_again", call, backend)),
             ],
             before,
@@ -251,7 +263,8 @@ def cases(
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    # In memory, as what a host keeps of its rules until it boots.
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         driver.LOCK_FILE = str(pathlib.Path(folder, "lock"))
         harness.run(case for backend in FLOORS for case in writing(folder, backend))
 

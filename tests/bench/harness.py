@@ -4,6 +4,9 @@ A case has a floor and one or more of ours. Each runs in a child of its own, in 
 been prepared alike; preparing is not measured. CPU is that of the child and of what it started, the kernel's work
 included. Absolute values move with the machine's other load; the ratios hold better, of the minima before the medians.
 
+A function of this process is called in a copy of it, which pays for each page of memory that it so much as looks at,
+for Python counts references there. Where that matters, a program of its own does the work, within `counted`.
+
 Mind that a namespace with many links dies slowly (about 46 ms a bridge), under a lock that all namespaces share: few
 runs of large cases, and `shared` for what changes nothing.
 
@@ -12,11 +15,13 @@ A file `bench_NAME.py` has a `main()` that runs its cases; `run.py` runs all fil
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import gc
 import os
 import pathlib
+import resource
 import statistics
 import struct
 import sys
@@ -27,6 +32,9 @@ import typing as t
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLONE_NEWNET = 0x40000000
 _COST = struct.Struct("=dd")
+_CPU = struct.Struct("=d")
+#: Names the descriptor by which a measured program tells what alone counts.
+_TELL = "BENCH_TELL"
 
 #: A command, or a function of this process: what that one has imported already costs nothing then.
 Work = t.Union[t.Sequence[str], t.Callable[[], None]]
@@ -97,15 +105,34 @@ def _stage(works: t.Sequence[Work], prepare: t.Callable[[], None], own_network: 
     # Else the collector's look at what was imported would copy all of that, in each child, to its cost.
     gc.freeze()
     for work in works:
-        begin = time.perf_counter()
+        heard, told = os.pipe()
+        os.set_inheritable(told, True)
+        start = time.perf_counter()
         measured = os.fork()
         if measured == 0:
+            os.environ[_TELL] = str(told)
             _in_child(lambda work=work: _do(work))
+        os.close(told)
         _pid, status, usage = os.wait4(measured, 0)
-        wall = time.perf_counter() - begin
+        wall = time.perf_counter() - start
         if status:
             raise RuntimeError(f"{work} ended with status {status}")
-        os.write(writer, _COST.pack(usage.ru_utime + usage.ru_stime, wall))
+        with os.fdopen(heard, "rb") as answer:
+            (cpu,) = _CPU.unpack(answer.read() or _CPU.pack(usage.ru_utime + usage.ru_stime))
+        os.write(writer, _COST.pack(cpu, wall))
+
+
+@contextlib.contextmanager
+def counted() -> t.Iterator[None]:
+    """What alone counts of a measured program: neither its start nor its end."""
+    before = _spent()
+    yield
+    os.write(int(os.environ[_TELL]), _CPU.pack(_spent() - before))
+
+
+def _spent() -> float:
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _do(work: Work) -> None:

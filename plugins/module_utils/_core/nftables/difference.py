@@ -23,6 +23,7 @@ from .table import FAMILIES, NAME, HeldTable, Set, Table, declare, fill, skeleto
 _LINE = 500
 
 Elements = t.Mapping[str, str]
+_Pairs = t.AbstractSet[tuple[str, str]]
 
 
 @dataclasses.dataclass
@@ -177,23 +178,33 @@ def _elements(verb: str, place: str, name: str, kind: Set, elements: Elements) -
 # -- what follows from it for connections -----------------------------------------------------------------------
 
 
-def ways(changes: t.Iterable[Change]) -> tuple[Ways, Ways]:
+def ways(changes: t.Sequence[Change]) -> tuple[Ways, Ways]:
     """The ways between addresses and guests that go with the changes, and those that come."""
-    found = []
-    for side in ("gone", "come"):
-        # In their order, in which ten thousand are gone through sooner.
-        to_guests: dict[tuple[str, str], None] = {}
-        from_guests: dict[tuple[str, str], None] = {}
-        for change in changes:
-            for name, elements in getattr(change, side).items():
-                if name.startswith("float-from"):
-                    from_guests.update(dict.fromkeys(zip(elements.values(), elements)))
-                elif name == "float-to":
-                    to_guests.update(dict.fromkeys(elements.items()))
-                elif name in ("ports-to", "port-to"):
-                    to_guests.update(((_first(key), _first(value)), None) for key, value in elements.items())
-        found.append(Ways(to_guests.keys(), from_guests.keys()))
-    return found[0], found[1]
+    return _ways_among([change.gone for change in changes]), _ways_among([change.come for change in changes])
+
+
+def _ways_among(sides: t.Iterable[t.Mapping[str, Elements]]) -> Ways:
+    to_guests: list[_Pairs] = []
+    from_guests: list[_Pairs] = []
+    for side in sides:
+        for name, elements in side.items():
+            if name.startswith("float-from"):
+                from_guests.append(_turned(elements))
+            elif name == "float-to":
+                to_guests.append(elements.items())
+            elif name in ("ports-to", "port-to"):
+                to_guests.append({(_first(key), _first(value)) for key, value in elements.items()})
+    return Ways(_together(to_guests), _together(from_guests))
+
+
+def _turned(elements: Elements) -> _Pairs:
+    """Values and keys; where no value is there twice, none of the pairs is made."""
+    turned = dict(zip(elements.values(), elements))
+    return turned.items() if len(turned) == len(elements) else set(zip(elements.values(), elements))
+
+
+def _together(pairs: list[_Pairs]) -> _Pairs:
+    return pairs[0] if len(pairs) == 1 else frozenset().union(*pairs)
 
 
 def _first(words: str) -> str:
@@ -271,11 +282,27 @@ def _facts(name: str, elements: Elements, labels: t.Mapping[str, str]) -> t.Iter
     return ()
 
 
-def _ways(name: str, elements: Elements) -> t.Iterable[tuple[str, str]]:
-    """The floating IP that each element of a map serves, and how."""
-    if name == "float-to":
-        return ((f"floating IP {address}", f"the way to {guest}") for address, guest in elements.items())
-    return ((f"floating IP {address}", f"the way from {guest}") for guest, address in elements.items())
+def _of_floating_ips(change: Change, suffix: str) -> list[str]:
+    """A line for each that differs: there may be ten thousand."""
+    gone, come = map(_ways, (change.gone, change.come))
+    lines = [
+        f"floating IP {address}: remove {ways}{f'; add {come[address]}' if address in come else ''}{suffix}"
+        for address, ways in gone.items()
+    ]
+    return lines + [
+        f"floating IP {address}: add {ways}{suffix}" for address, ways in come.items() if address not in gone
+    ]
+
+
+def _ways(side: t.Mapping[str, Elements]) -> dict[str, str]:
+    """For each floating IP among the elements, which ways these are."""
+    found = {address: f"the way to {guest}" for address, guest in side.get("float-to", {}).items()}
+    for name, elements in side.items():
+        if name.startswith("float-from"):
+            for guest, address in elements.items():
+                known = found.get(address)
+                found[address] = f"the way from {guest}" if known is None else f"{known}, the way from {guest}"
+    return found
 
 
 def _network(key: str, labels: t.Mapping[str, str]) -> str:
@@ -325,11 +352,8 @@ def actions(change: Change, spoken: t.Mapping[str, t.Sequence[str]], labels: t.M
     subjects = wording.Subjects()
     for verb, side in (("remove", change.gone), ("add", change.come)):
         for name, elements in side.items():
-            if name.startswith("float-"):
-                subjects.tell_ways(verb, _ways(name, elements))
-            else:
-                subjects.tell(verb, _facts(name, elements, labels))
-    lines += subjects.lines(change.family)
+            subjects.tell(verb, _facts(name, elements, labels))
+    lines += _of_floating_ips(change, suffix) + subjects.lines(change.family)
     return lines or [f"put {whole} in order{suffix}"]
 
 

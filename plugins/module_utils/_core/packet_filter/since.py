@@ -63,7 +63,7 @@ class Few(t.NamedTuple):
     #: Floating IPs that differ, as they were and as they are.
     gone: list[Entry]
     come: list[Entry]
-    #: All that there are now, and whether they differ in more than their addresses.
+    #: All that there are now, and whether they leave by several interfaces.
     entries: list[Entry]
     several: bool
 
@@ -124,7 +124,7 @@ def few(before: Kept, after: Kept, section: dict[str, t.Any]) -> Few | None:
     first = len(entries) - after.text.count("\n", begin)
     last = first + len(new)
     came = {first + place for place, line in enumerate(new) if line in differ}
-    several = len(after.places) > 1
+    several = len({dict(zip(after.keys, place)).get("interface") for place in after.places}) > 1
     try:
         gone = list(map(after.entry, filter(differ.__contains__, old)))
         come = [entries[place] for place in sorted(came)]
@@ -190,7 +190,9 @@ def _beside(section: t.Mapping[str, t.Any], came: set[int], changed: list[Entry]
         )
     if several:
         staying = ((place, entry) for place, entry in enumerate(entries) if place not in came)
-        found.update({(_where(one), addressing.version(one["address"])): place for place, one in staying}.values())
+        found.update(
+            {(one.get("interface"), addressing.version(one["address"])): place for place, one in staying}.values()
+        )
     for where, span in {(_where(entry), _span(section, entry)) for entry in changed}:
         found.add(
             next(
