@@ -10,6 +10,7 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import gc
 import os
@@ -22,6 +23,7 @@ from .._core.errors import HostError
 from .._core.naming import RUN_DIR
 from .._core.outcome import Outcome
 from . import conntrack, floating_addresses, iptables, lock, nftables, unfinished
+from .filter_options import Options
 from .known import Known
 
 LOCK_FILE = f"{RUN_DIR}/packet_filter.lock"
@@ -48,14 +50,6 @@ class _Work(t.NamedTuple):
     step: packet_filter.Step | None = None
 
 
-def apply(
-    plan: object, *, backend: str = "iptables", check: bool = False, diff: bool = False, wait: int = 20
-) -> dict[str, t.Any]:
-    """Make the host's rules those of the plan's section; with `check`, only tell what would be done."""
-    with _uncollected():
-        return _apply(plan, backend, check=check, diff=diff, wait=wait)
-
-
 @contextlib.contextmanager
 def _uncollected() -> t.Iterator[None]:
     """Without looks for unreachable cycles: ten thousand entries have none, and each look goes through them all."""
@@ -68,21 +62,24 @@ def _uncollected() -> t.Iterator[None]:
             gc.enable()
 
 
-def _apply(plan: object, backend: str, *, check: bool, diff: bool, wait: int) -> dict[str, t.Any]:
+@_uncollected()
+def apply(
+    plan: object, *, backend: str = "iptables", check: bool = False, diff: bool = False, wait: int = 20
+) -> dict[str, t.Any]:
+    """Make the host's rules those of the plan's section; with `check`, only tell what would be done."""
     folder = os.path.dirname(LOCK_FILE)
     known = Known(os.path.join(folder, "packet_filter.known"), backend, COUNTED[backend](), plan)
     work = _few(known) or _whole(plan)
-    options: dict[str, t.Any] = {"check": check, "diff": diff, "wait": wait}
+    options = Options(check, diff, wait)
     with contextlib.nullcontext() if check else lock.exclusive(LOCK_FILE, wait) as held:
         note = None
-        if not check:
+        if held is not None:
             note = unfinished.Note(os.path.join(folder, "packet_filter.unfinished"))
-            options["note"] = note.add
-            options["holding"] = held
+            options = dataclasses.replace(options, note=note.add, inherits=(held,))
             if work.step and (note.left or not known.holds()):
                 work = _whole(plan)
         count = known.count()
-        outcome = STEPS[backend](work.step, **options) if work.step else None
+        outcome = STEPS[backend](work.step, options) if work.step else None
         if outcome is None:
             work = _whole(plan) if work.step else work
             outcome = _bring(work.meaning, backend, options)
@@ -108,12 +105,12 @@ def _few(known: Known) -> _Work | None:
     return _Work(step.after, step.own, True, step) if step and step.own == known.own else None
 
 
-def _bring(meaning: packet_filter.Intent, backend: str, options: t.Mapping[str, t.Any]) -> Outcome:
-    outcome = BACKENDS[backend](meaning, **options)
+def _bring(meaning: packet_filter.Intent, backend: str, options: Options) -> Outcome:
+    outcome = BACKENDS[backend](meaning, options)
     # Afterwards, so that there is no moment without rules.
     for name, other in BACKENDS.items():
         if name != backend:
-            outcome += other(packet_filter.Intent(), leaving=True, **options)
+            outcome += other(packet_filter.Intent(), options, leaving=True)
     return outcome
 
 

@@ -15,32 +15,19 @@ from ..._core.errors import HostError
 from ..._core.iptables import sets
 from ..._core.outcome import Outcome
 from .. import programs
+from ..filter_options import BY_DEFAULT, Options
 from . import reading, variants, writing
-from .run import PREFIX, Difference, Family, Note, Run, at_once
+from .run import PREFIX, Difference, Family, Run, at_once
 
 _ATTEMPTS = 3
 
 
-def bring(
-    meaning: packet_filter.Intent,
-    *,
-    check: bool = False,
-    diff: bool = False,
-    wait: int = 20,
-    leaving: bool = False,
-    note: Note | None = None,
-    holding: int | None = None,
-) -> Outcome:
-    """Make the host's rules what is meant; with `check`, only tell what would be done.
-
-    `leaving`: another back end has the rules, and what is left here goes. `note` is told what is about to change.
-    `holding` is the descriptor of a lock, which programs that write hold on to.
-    """
-    inherits = () if holding is None else (holding,)
-    run = Run(meaning, check, wait, leaving, note, inherits)
-    difference = reading.look(run) if check else _converge(run)
+def bring(meaning: packet_filter.Intent, options: Options = BY_DEFAULT, leaving: bool = False) -> Outcome:
+    """Make the host's rules what is meant. `leaving`: another back end has the rules, and what is left here goes."""
+    run = Run(meaning, options, leaving)
+    difference = reading.look(run) if options.check else _converge(run)
     variants.warn_of_other_variant(run)
-    return _outcome(run, difference, diff)
+    return _outcome(run, difference)
 
 
 def counted() -> bool:
@@ -49,17 +36,9 @@ def counted() -> bool:
     return bool(found) and all(map(variants.is_nft, found))
 
 
-def bring_step(
-    step: packet_filter.Step,
-    *,
-    check: bool = False,
-    diff: bool = False,
-    wait: int = 20,
-    note: Note | None = None,
-    holding: int | None = None,
-) -> Outcome | None:
+def bring_step(step: packet_filter.Step, options: Options = BY_DEFAULT) -> Outcome | None:
     """Make the host's rules what a step leads to, reading none; None where that cannot be: nothing was changed."""
-    run = Run(step.after, check, wait, False, note, () if holding is None else (holding,))
+    run = Run(step.after, options)
     if not _sets_are_as_wanted(run):
         return None
     families = []
@@ -70,15 +49,14 @@ def bring_step(
                 return None
             families.append(Family(name, {}, changes))
     difference = Difference(families)
-    if not check:
-        if note is not None:
-            note(*difference.concerned)
+    if not options.check:
+        options.note(*difference.concerned)
         try:
             writing.write(run, families)
         except writing.Refused:
             return None
     variants.warn_of_other_variant(run)
-    return _outcome(run, difference, diff)
+    return _outcome(run, difference)
 
 
 def _sets_are_as_wanted(run: Run) -> bool:
@@ -89,7 +67,7 @@ def _sets_are_as_wanted(run: Run) -> bool:
     return all(held.get(name, held.get(sets.other(name))) == members for name, members in wanted.items())
 
 
-def _outcome(run: Run, difference: Difference, diff: bool) -> Outcome:
+def _outcome(run: Run, difference: Difference) -> Outcome:
     families = [family for family in difference.families if family.changes]
     labels = core.labels(run.meaning)
     gone, come, guards = difference.concerned
@@ -107,7 +85,7 @@ def _outcome(run: Run, difference: Difference, diff: bool) -> Outcome:
         guards=guards or run.wrote_sets,
         commits=run.commits,
     )
-    if diff:
+    if run.options.diff:
         for family in families:
             outcome.show(
                 f"packet filter, {family.name}",
@@ -124,8 +102,7 @@ def _converge(run: Run) -> Difference:
         try:
             if at_once(run, difference.families):
                 programs.need("ipset", "ipset")
-            if run.note is not None:
-                run.note(*difference.concerned)
+            run.options.note(*difference.concerned)
             writing.resolve(run, difference.families, difference.left, writing.NOTHING_CHANGED)
             writing.write_sets(run, difference.sets.before_rules())
             writing.write(run, difference.families)

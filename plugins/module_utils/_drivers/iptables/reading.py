@@ -29,7 +29,7 @@ def look(run: Run) -> Difference:
     changes, of_sets = core.compare_all(run.meaning, tables, held, checksum)
     for family in families:
         family.changes = changes[family.name]
-    if run.check and at_once(run, families) and programs.find("ipset") is None:
+    if run.options.check and at_once(run, families) and programs.find("ipset") is None:
         run.warn("ipset is not installed; without it this would be refused")
     return Difference(families, of_sets, left)
 
@@ -55,7 +55,7 @@ def _read(run: Run, name: str) -> Family | None:
     if path is None:
         if run.meaning.empty:
             return None
-        if not run.check:
+        if not run.options.check:
             raise HostError(f"cannot read the packet filter: {program} is not installed; install the package iptables")
         # In a rehearsal the package may be what an earlier task would have installed.
         run.warn(f"{program} is not installed; the prediction is that of a host without any rules")
@@ -108,7 +108,7 @@ def read_sets(run: Run) -> dict[str, frozenset[str]]:
     """Our sets; without the program there are none, and none may be needed."""
     needed = bool(run.meaning.security.named or run.meaning.security_v6.named)
     if programs.find("ipset") is None:
-        if needed and not run.check:
+        if needed and not run.options.check:
             programs.need("ipset", "ipset")
         if needed:
             run.warn("ipset is not installed; the prediction is that of a host without any sets")
@@ -152,7 +152,7 @@ def _works(run: Run, family: str, table: str, rule: str = "") -> bool | None:
 
     def loads(lines: list[str]) -> bool:
         text = "\n".join([f"*{table}", *lines, "COMMIT", ""])
-        return programs.run([unshare, "--net", program, "--noflush", "--wait", str(run.wait)], text).status == 0
+        return programs.run([unshare, "--net", program, "--noflush", "--wait", str(run.options.wait)], text).status == 0
 
     if loads([rule] if rule else []):
         return True

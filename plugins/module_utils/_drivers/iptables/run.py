@@ -19,11 +19,9 @@ from ..._core.connections import Ways
 from ..._core.errors import HostError
 from ..._core.iptables import sets, switch
 from .. import programs
+from ..filter_options import Options
 
 PREFIX = {"ipv4": "iptables", "ipv6": "ip6tables"}
-
-#: Is told of ways gone and come, and whether guards differ, before that is written.
-Note = t.Callable[[Ways, Ways, bool], None]
 
 
 @dataclasses.dataclass
@@ -31,12 +29,9 @@ class Run:
     """What one run was asked, and the warnings that it gathers."""
 
     meaning: packet_filter.Intent
-    check: bool
-    wait: int
-    leaving: bool
-    note: Note | None = None
-    #: What programs that write inherit.
-    inherits: t.Sequence[int] = ()
+    options: Options
+    #: Another back end has the rules.
+    leaving: bool = False
     #: Whether sets were written, be it in an attempt that was refused afterwards.
     wrote_sets: bool = False
     #: Tables that were committed.

@@ -73,14 +73,22 @@ def resolve(run: Run, families: list[Family], left: switch.Left, state: str) -> 
 
 def _restore(run: Run, family: str, text: str, state: str) -> None:
     program = f"{PREFIX[family]}-restore"
-    done = call(program, "--noflush", "--wait", str(run.wait), text=text, wait=run.wait, inherits=run.inherits)
+    done = call(
+        program,
+        "--noflush",
+        "--wait",
+        str(run.options.wait),
+        text=text,
+        wait=run.options.wait,
+        inherits=run.options.inherits,
+    )
     if done.status == 0:
         run.commits += text.count("\nCOMMIT\n")
         return
     if done.status == _LOCK_HELD and "xtables lock" in done.errors:
         raise HostError(
-            f"cannot write the packet filter: another program has held the xtables lock for {run.wait} seconds; "
-            f"{state}; run again when it is done, or raise the option wait"
+            f"cannot write the packet filter: another program has held the xtables lock for {run.options.wait} "
+            f"seconds; {state}; run again when it is done, or raise the option wait"
         )
     raise Refused(f"cannot write the packet filter: {program} refused the rules: {_quote(done.errors, text)}; {state}")
 
@@ -105,6 +113,6 @@ def write_sets(run: Run, text: str) -> None:
 def _ipset(run: Run, text: str, state: str) -> None:
     if not text:
         return
-    done = call("ipset", "restore", text=text, inherits=run.inherits)
+    done = call("ipset", "restore", text=text, inherits=run.options.inherits)
     if done.status:
         raise HostError(f"cannot write the sets of addresses: {_quote(done.errors, text)}; {state}")

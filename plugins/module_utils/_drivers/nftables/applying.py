@@ -26,13 +26,11 @@ from ..._core.errors import HostError, first_line
 from ..._core.outcome import Outcome
 from ..._core.packet_filter import Intent, Step
 from .. import programs
+from ..filter_options import BY_DEFAULT, Options
 from .kernel import Kernel
 
 _ATTEMPTS = 3
 _CLONE_NEWNET = 0x40000000
-
-#: Is told of ways gone and come, and whether guards differ, before that is written.
-Note = t.Callable[[Ways, Ways, bool], None]
 
 Tables = dict[str, core.HeldTable]
 
@@ -43,10 +41,7 @@ class _Run:
 
     meaning: Intent
     wanted: dict[str, core.Table]
-    check: bool
-    note: Note | None = None
-    #: What the program that writes inherits.
-    inherits: t.Sequence[int] = ()
+    options: Options
     warnings: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -65,42 +60,31 @@ class _Difference:
         return (*core.ways(self.changes), core.guards_differ(self.changes))
 
 
-def bring(
-    meaning: Intent,
-    *,
-    check: bool = False,
-    diff: bool = False,
-    wait: int = 20,
-    leaving: bool = False,
-    note: Note | None = None,
-    holding: int | None = None,
-) -> Outcome:
-    """Make the host's rules what is meant; with `check`, only tell what would be done.
+def bring(meaning: Intent, options: Options = BY_DEFAULT, leaving: bool = False) -> Outcome:
+    """Make the host's rules what is meant.
 
-    `leaving`: another back end has the rules, and what is left here goes. There is no lock to `wait` for: each change
-    is one transaction, which the kernel refuses where another one came in between. `note` is told what is
-    about to change. `holding` is the descriptor of a lock, which the program that writes holds on to.
+    `leaving`: another back end has the rules, and what is left here goes. There is no lock to wait for: each change is
+    one transaction, which the kernel refuses where another one came in between.
     """
-    inherits = () if holding is None else (holding,)
     families = ["ipv4", *(["ipv6"] if os.path.isdir("/proc/sys/net/ipv6") else [])]
-    run = _Run(meaning, {family: core.render(meaning, family) for family in families}, check, note, inherits)
+    run = _Run(meaning, {family: core.render(meaning, family) for family in families}, options)
     with Kernel() as kernel:
         if meaning.empty and not _has_any(kernel, leaving):
             return Outcome()
         if programs.find("nft") is None:
-            if not check:
+            if not options.check:
                 programs.need("nft", "nftables")
             # In a rehearsal the package may be what an earlier task would have installed.
             run.warnings.append("nft is not installed; the prediction is that of a host without any rules")
-            return _outcome(run, _compare(run, {}), {}, diff)
+            return _outcome(run, _compare(run, {}), {})
         held = kernel.tables()
         difference = _compare(run, held)
         spoken = _spoken(difference.changes)
-        if not check:
+        if not options.check:
             difference = _converge(run, kernel, held, difference)
         if difference and not leaving:
             _warn_of_closed_chains(run, kernel)
-    return _outcome(run, difference, spoken, diff)
+    return _outcome(run, difference, spoken)
 
 
 def counted() -> bool:
@@ -108,15 +92,7 @@ def counted() -> bool:
     return True
 
 
-def bring_step(
-    step: Step,
-    *,
-    check: bool = False,
-    diff: bool = False,
-    wait: int = 20,
-    note: Note | None = None,
-    holding: int | None = None,
-) -> Outcome | None:
+def bring_step(step: Step, options: Options = BY_DEFAULT) -> Outcome | None:
     """Make the host's rules what a step leads to, reading none; None where that cannot be: nothing was changed."""
     changes = []
     for version, family in ((4, "ipv4"), (6, "ipv6")):
@@ -125,18 +101,17 @@ def bring_step(
             if change is None:
                 return None
             changes.append(change)
-    run = _Run(step.after, {}, check, note)
+    run = _Run(step.after, {}, options)
     difference = _Difference([change for change in changes if change])
-    if difference and not check:
+    if difference and not options.check:
         if programs.find("nft") is None:
             return None
-        if note is not None:
-            note(*difference.concerned)
-        if _nft(core.compose(difference.changes), () if holding is None else (holding,)).status:
+        options.note(*difference.concerned)
+        if _nft(core.compose(difference.changes), options.inherits).status:
             return None
     with Kernel() as kernel:
         _warn_of_closed_chains(run, kernel)
-    return _outcome(run, difference, {}, diff)
+    return _outcome(run, difference, {})
 
 
 def _has_any(kernel: Kernel, leaving: bool) -> bool:
@@ -148,15 +123,13 @@ def _has_any(kernel: Kernel, leaving: bool) -> bool:
         raise
 
 
-def _outcome(
-    run: _Run, difference: _Difference, spoken: t.Mapping[str, t.Mapping[str, list[str]]], diff: bool
-) -> Outcome:
+def _outcome(run: _Run, difference: _Difference, spoken: t.Mapping[str, t.Mapping[str, list[str]]]) -> Outcome:
     labels = core.labels(run.meaning)
     changes = difference.changes
     gone, come, guards = difference.concerned
     outcome = Outcome(
         changed=bool(changes),
-        commits=0 if run.check or not changes else 1,
+        commits=0 if run.options.check or not changes else 1,
         actions=[
             action for change in changes for action in core.actions(change, spoken.get(change.family, {}), labels)
         ],
@@ -166,7 +139,7 @@ def _outcome(
         come=come,
         guards=guards,
     )
-    if diff:
+    if run.options.diff:
         for change in changes:
             words = spoken.get(change.family, {})
             outcome.show(
@@ -260,10 +233,9 @@ def _converge(run: _Run, kernel: Kernel, held: Tables, difference: _Difference) 
     for attempt in range(1, _ATTEMPTS + 1):
         if not difference:
             return difference
-        if run.note is not None:
-            run.note(*difference.concerned)
+        run.options.note(*difference.concerned)
         text = core.compose(difference.changes)
-        done = _nft(text, run.inherits)
+        done = _nft(text, run.options.inherits)
         if done.status == 0:
             return difference
         again = kernel.tables()
