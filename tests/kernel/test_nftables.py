@@ -286,6 +286,17 @@ def test_a_client_takes_answers_whose_checksum_nobody_has_filled_in(nft):
 
 
 @pytest.mark.parametrize("name", ["nft", "legacy"])
+def test_what_iptables_has_is_looked_at_where_it_has_tables(filter_host, name):
+    iptables, _nft = Variant(name, filter_host), Nftables(filter_host)
+    readers = {"iptables-save", "ip6tables-save"}
+    apply()
+    assert not readers & set(iptables.calls())
+    iptables.load("*filter\n:MY-RULES - [0:0]\nCOMMIT\n")
+    apply({**PLAN, "port_forwards": []})
+    assert readers & set(iptables.calls()) == {"iptables-save"}
+
+
+@pytest.mark.parametrize("name", ["nft", "legacy"])
 def test_moving_leaves_nothing_behind(filter_host, name):
     iptables = Variant(name, filter_host)
     iptables.load("*filter\n:FORWARD ACCEPT [0:0]\n:MY-RULES - [0:0]\n-A FORWARD -j MY-RULES\nCOMMIT\n")
