@@ -1,8 +1,9 @@
 """Floating IPs, and guests in security groups, by each back end: put there, one more, looked at again.
 
 The floor of writing is one restore of each kind (sets of addresses, rules of a family), or one `nft -f`, of the very
-same text, that of looking one save of both families, or one `nft -j list ruleset`. "Beyond imports" and "as a module"
-as in bench_links. What the rules cost packets is for bench_new_flows.py.
+same text, that of looking one save of both families, or one `nft -j list ruleset`. "As a module" is a process that
+does the work, with its start and end; all else counts from where that process has the section at hand to where the
+work is done. What the rules cost packets is for bench_new_flows.py.
 """
 
 from __future__ import annotations
