@@ -16,12 +16,12 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import pac
 
 pytestmark = pytest.mark.parametrize("variant", ["nft", "legacy", "nftables"], indirect=True)
 
-#: The node is the gateway of one network, and carries guests of another one, whose gateway is the operator's.
+#: The node is the gateway of one network, and carries guests of another one, whose gateway is another host.
 DECLARED = {
     "settings": {"nova_metadata_port": 8775},
     "networks": [
-        {"label": "blue", "manager": "flat", "fixed_range": "10.0.0.0/24", "bridge": "br100"},
-        {"label": "red", "fixed_range": "10.0.1.0/24", "bridge": "br101", "bridge_interface": "eth1"},
+        {"label": "blue", "fixed_range": "10.0.0.0/24", "bridge": "br100", "bridge_interface": "eth0", "host": "other"},
+        {"label": "red", "fixed_range": "10.0.1.0/24", "bridge": "br101", "bridge_interface": "eth1", "host": "node"},
     ],
     "projects": ["acme"],
     "instances": [
@@ -29,11 +29,12 @@ DECLARED = {
         {"name": "c", "project": "acme", "host": "node", "network": "red", "address": "10.0.1.2"},
     ],
     "hosts": {
-        "node": {
+        name: {
             "nodes": ["bridging", "addressing", "routing"],
             "nova_public_interface": "eth2",
-            "nova_routing_source_ip": "192.0.2.1",
+            "nova_routing_source_ip": source,
         }
+        for name, source in (("node", "192.0.2.1"), ("other", "192.0.2.2"))
     },
 }
 
@@ -43,11 +44,11 @@ def section():
     return plan.compose(allocation.allocate(declared, state.empty(), 1000.0), declared)["node"]["packet_filter"]
 
 
-def test_a_guest_of_a_flat_network_asks_the_gateway_of_its_operator(variant):
+def test_a_guest_asks_the_host_that_is_its_gateway(variant):
     with contextlib.ExitStack() as stack:
         site = Site(stack)
         site.lay(*SHAPES["bridged through the filter"], 4)
-        # The bridge of a flat network has no address of the node's; the guest b is its gateway here.
+        # The guest b is the other host here.
         batch("addr del 10.0.0.1/24 dev br100\n")
         batch("route replace default via 10.0.0.3\n", *site.inside["a"])
         batch("addr add 169.254.169.254/32 dev lo\n", *site.inside["b"])

@@ -16,6 +16,7 @@ import a_bridge
 import frames
 import pytest
 from a_bridge import Guest, ip
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import bridge_table
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import HostError, InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import port_filter, programs
 from frames import REDIRECT, REPLY, REQUEST, arp, ether, icmpv6, tagged, udp
@@ -301,7 +302,7 @@ def test_other_tables_are_left_alone_and_an_empty_plan_takes_ours_away() -> None
 def test_a_broken_load_changes_nothing(monkeypatch) -> None:
     apply(PLAN)
     before = listed()
-    monkeypatch.setattr(port_filter.nftables, "amendment", lambda *_: "flush ruleset\nadd rule bridge nowhere c drop\n")
+    monkeypatch.setattr(bridge_table.Table, "amendment", lambda *_: "flush ruleset\nadd rule bridge nowhere c drop\n")
     with pytest.raises(HostError, match="nothing was changed"):
         apply({**PLAN, "uplinks": ["eth1"]})
     assert listed() == before

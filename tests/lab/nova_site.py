@@ -144,7 +144,7 @@ def assert_a_run_does_nothing(site: Site, hosts: t.Iterable[str]) -> list[Watch]
         result = site.run()
     assert result.changed == 0
     for watch in watches:
-        assert watch.events == ""
+        assert watch.events == "", watch.events
         assert watch.before == watch.after
     return watches
 

@@ -116,6 +116,11 @@ def of_a_host(value: str) -> bool:
     return whole >> 118 != 0xFE80 >> 6 and whole >> 120 != 0xFF and whole >> 32 not in (0, 0xFFFF)
 
 
+def is_loopback(value: str) -> bool:
+    """Whether the address, of IPv4, is a host's for itself."""
+    return value.startswith("127.")
+
+
 def address(value: object, what: str) -> str:
     """Return the IPv4 address in its canonical form; InputError names `what`."""
     try:

@@ -154,6 +154,7 @@ def _host_plan(host: Host, site: _Site) -> Plan:
             **plan_floating.floating_ips(host, places),
             **plan_floating.port_forwards(host, forwards),
             **_metadata(carried, served, site.settings),
+            **_flat_metadata(host, present, site.settings),
             **site.groups.section(present, _dhcp_servers(host, carried, site), site.settings),
         },
         **plan_floating.floating_addresses(bound, site.settings),
@@ -463,3 +464,21 @@ def _metadata(carried: list[Network], served: list[Network], settings: Settings)
     # Flat networks may share a bridge.
     elsewhere = list(dict.fromkeys(network.bridge for network in carried if network.label not in labels))
     return {"metadata": {"host": host, "port": port, **({"elsewhere": elsewhere} if elsewhere else {})}}
+
+
+def _flat_metadata(host: Host, present: list[Guest], settings: Settings) -> Plan:
+    """Their gateway is the operator's, so their host leads them; to a service of its own if it is a routing node."""
+    if settings.metadata is None:
+        return {}
+    to, port = settings.metadata
+    if (to is None or addressing.is_loopback(to)) and "routing" not in host.nodes:
+        return {}
+    networks: dict[str, Plan] = {}
+    for guest in present:
+        network = guest.network
+        if network.manager == "flat" and guest.address is not None:
+            empty: Plan = {"bridge": network.bridge, "cidr": network.cidr, "ports": []}
+            networks.setdefault(network.label, empty)["ports"].append(guest.device)
+    if not networks:
+        return {}
+    return {"flat_metadata": {"host": to, "port": port, "networks": list(networks.values())}}

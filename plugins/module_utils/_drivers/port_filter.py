@@ -9,14 +9,13 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-import json
 import typing as t
 
 from .._core import naming, port_filter
-from .._core.errors import HostError, first_line
+from .._core.bridge_table import NOTHING
 from .._core.port_filter import nftables
 from .._core.port_filter.difference import Difference
-from . import lock, names, programs
+from . import bridge_table, lock, names, programs
 
 LOCK_FILE = f"{naming.RUN_DIR}/port_filter.lock"
 
@@ -26,8 +25,6 @@ _UNABLE = (
     "the kernel of this host does not filter bridged frames by nftables, which keeps guests from spoofing; "
     "use one with nf_tables for bridges, or set nova_port_security to false for the host"
 )
-
-_TABLE = f"{nftables.FAMILY} {nftables.TABLE}"
 
 
 def apply(plan: object, *, check: bool, wait: int = 60) -> Result:
@@ -50,13 +47,13 @@ def _apply(want: port_filter.Plan, check: bool, wait: int) -> Result:
     with lock.exclusive(LOCK_FILE, wait) as held:
         difference = _look(nft, want)
         if difference.changed:
-            _load(nft, difference.script, held)
+            bridge_table.load(nft, difference.script, held)
     return _result(difference)
 
 
 def _without(want: port_filter.Plan) -> Result:
     """What a run would do once nft is there; without it nothing has been loaded either."""
-    result = _result(nftables.compare(want, None, nftables.Listing([], {})))
+    result = _result(nftables.compare(want, None, NOTHING))
     if want != port_filter.Plan():
         # A task before this one would have installed it.
         result["warnings"] = ["nft is not installed on this host; a real run needs the package nftables"]
@@ -68,36 +65,5 @@ def _result(difference: Difference) -> Result:
 
 
 def _look(nft: str, want: port_filter.Plan) -> Difference:
-    calls = {"present": programs.Call([nft, "-j", "list", "table", *_TABLE.split()])}
-    if want != port_filter.Plan():
-        # What nft makes of the rules depends on its version, so that it is asked, where they reach no frame.
-        asked = f'"$0" -f - && exec "$0" -j list table {_TABLE}'
-        scratch = [programs.need("unshare", "util-linux"), "--net", "sh", "-c", asked, nft]
-        calls["model"] = programs.Call(scratch, nftables.EMPTY)
-    done = programs.run_all(calls)
-    model = nftables.Listing([], {})
-    if "model" in calls:
-        model = _listing(done["model"], _UNABLE)
-    if done["present"].status and "No such file or directory" in done["present"].said:
-        present = None
-    elif done["present"].status and want == port_filter.Plan():
-        present = None  # a kernel without nftables for bridges has no table of ours
-    else:
-        present = _listing(done["present"], f"cannot list the table {_TABLE}")
-    return nftables.compare(want, present, model)
-
-
-def _listing(done: programs.Done, failed: str) -> nftables.Listing:
-    if done.status:
-        raise HostError(f"{failed}: {first_line(done.said)}; nothing was changed")
-    try:
-        return nftables.read(json.loads(done.output))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        said = f"nft's answer is not understood ({first_line(error)})"
-        raise HostError(f"{failed}: {said}; nothing was changed") from error
-
-
-def _load(nft: str, script: str, held: int) -> None:
-    done = programs.run([nft, "-f", "-"], script, inherits=[held])
-    if done.status:
-        raise HostError(f"nft did not take the rules: {first_line(done.said)}; nothing was changed")
+    found = bridge_table.look(nft, nftables.TABLE, wanted=want != port_filter.Plan(), unable=_UNABLE)
+    return nftables.compare(want, found.present, found.model)

@@ -14,7 +14,7 @@ import typing as t
 
 from .._core import brouting as core
 from .._core import packet_filter
-from . import bridge_netfilter, brouting, floating_addresses, foreign_rules, names
+from . import bridge_netfilter, brouting, flat_metadata, floating_addresses, foreign_rules, names
 from . import packet_filter as driver
 
 Result = dict[str, t.Any]
@@ -42,6 +42,7 @@ def apply(
         result["actions"] += bridged.actions
         result["warnings"] += bridged.warnings
     _route_first(rules, result, check=check, diff=diff, wait=wait)
+    _lead_flat(rules, result, check=check, diff=diff, wait=wait)
     result["warnings"] += foreign_rules.at_gateway(rules, in_iptables=filter_by is BACKENDS["iptables"])
     result["warnings"] += [text for text in told if text not in result["warnings"]]
     return result
@@ -59,6 +60,16 @@ def _route_first(rules: t.Mapping[str, t.Any], result: Result, *, check: bool, d
     mended = {way.bridge for way in ways.values()} - routed.lacking.keys()
     kept = [each for each in led if each.bridge not in mended]
     result["warnings"] += bridge_netfilter.kept_within(rules, kept, routed.lacking)
+
+
+def _lead_flat(rules: t.Mapping[str, t.Any], result: Result, *, check: bool, diff: bool, wait: int) -> None:
+    """Guests of flat networks, which have another gateway, are led to their metadata."""
+    led = flat_metadata.apply(packet_filter.flat_metadata(rules.get("flat_metadata")), check=check, wait=wait)
+    result["changed"] = result["changed"] or bool(led.actions)
+    result["actions"] += led.actions
+    result["warnings"] += led.warnings
+    if diff and led.actions:
+        result["diff"].append(led.diff)
 
 
 def _present(plan: object, floating: object) -> tuple[tuple[object, object], list[str]]:

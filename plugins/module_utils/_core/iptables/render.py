@@ -70,12 +70,15 @@ def _filter(meaning: Intent, version: int) -> Wanted:
 
 def _metadata_input(meaning: Intent) -> list[str]:
     """The way in for what asked for the metadata address, though not from outside; the port itself stays as it is."""
+    flat = meaning.flat_metadata
+    led = [f"-d {METADATA_ADDRESS}/32 -i {bridge} -p tcp -m tcp --dport {flat.port} -j ACCEPT" for bridge in flat.here]
     if meaning.metadata is None:
-        return []
+        return led
     host, port, _elsewhere = meaning.metadata
     return [
+        *led,
         f"{f'-d {host}/32 ' if host else ''}{_not_from_outside(meaning)}-p tcp -m tcp --dport {port}"
-        f" -m conntrack --ctstate DNAT --ctorigdst {METADATA_ADDRESS} -j ACCEPT"
+        f" -m conntrack --ctstate DNAT --ctorigdst {METADATA_ADDRESS} -j ACCEPT",
     ]
 
 

@@ -15,14 +15,18 @@ Private to the collection; may change at any time.
 from __future__ import annotations
 
 from .meaning import Forwarding, Intent, Translation, Untranslated, intent, needs_own_address
-from .section import METADATA_ADDRESS, METADATA_PORT, Metadata, Section, parse
+from .metadata import METADATA_ADDRESS, METADATA_PORT, NO_FLAT_METADATA, Flat, FlatMetadata, Metadata, flat_metadata
+from .section import Section, parse
 from .since import Few, Kept, Step, few, is_plain, keep, step
 from .ways import FloatingIp, Hairpin, PortForward
 
 __all__ = [
     "METADATA_ADDRESS",
     "METADATA_PORT",
+    "NO_FLAT_METADATA",
     "Few",
+    "Flat",
+    "FlatMetadata",
     "FloatingIp",
     "Forwarding",
     "Hairpin",
@@ -35,6 +39,7 @@ __all__ = [
     "Translation",
     "Untranslated",
     "few",
+    "flat_metadata",
     "intent",
     "is_plain",
     "keep",

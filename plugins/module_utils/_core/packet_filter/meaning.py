@@ -14,8 +14,9 @@ import typing as t
 
 from .. import addressing, guest_rules
 from ..errors import InputError
+from .metadata import NO_FLAT_METADATA, FlatMetadata, Metadata
 from .readers import PATH
-from .section import Metadata, Network, Section, unique
+from .section import Network, Section, unique
 from .ways import FloatingIp, Hairpin, PortForward
 
 
@@ -62,7 +63,7 @@ class Intent:
     untranslated: tuple[Untranslated, ...] = ()
     forwarding: tuple[Forwarding, ...] = ()
     services: tuple[str, ...] = ()
-    #: Those of which the networks have ranges.
+    #: Those of which the networks have ranges, and of metadata.
     versions: frozenset[int] = frozenset()
     #: Of several for one fixed address and interface, the first gives the source.
     floating_ips: tuple[FloatingIp, ...] = ()
@@ -71,6 +72,7 @@ class Intent:
     #: take the short way, and whoever asked would not know it.
     hairpins: tuple[Hairpin, ...] = ()
     metadata: Metadata | None = None
+    flat_metadata: FlatMetadata = NO_FLAT_METADATA
     #: Of IPv4, and of IPv6.
     security: guest_rules.Section = guest_rules.NONE
     security_v6: guest_rules.Section = guest_rules.NONE
@@ -82,7 +84,8 @@ class Intent:
     @property
     def empty(self) -> bool:
         """No network: nothing of ours has a place on the host."""
-        return not (self.forwarding or self.floating_ips or self.security.guests or self.security_v6.guests)
+        guests = self.security.guests or self.security_v6.guests or self.flat_metadata.here
+        return not (self.forwarding or self.floating_ips or guests)
 
     def of_version(self, version: int) -> Intent:
         """What concerns IPv4 or IPv6: the guards are in `security`. Without addresses to share, IPv6 keeps its own."""
@@ -100,7 +103,9 @@ class Intent:
         )
         if version == 4:
             return found
-        return dataclasses.replace(found, translations=(), untranslated=(), metadata=None)
+        return dataclasses.replace(
+            found, translations=(), untranslated=(), metadata=None, flat_metadata=NO_FLAT_METADATA
+        )
 
     def sources(self) -> dict[str, dict[str, str]]:
         """For each interface outwards, the public one first, the floating IPs by which fixed addresses leave there."""
@@ -137,11 +142,13 @@ def intent(section: Section, own_address: str | None = None) -> Intent:
         untranslated=unique(kept for network in section.networks for kept in _untranslated(section, network)),
         forwarding=unique(Forwarding(network.bridge, network.gateway) for network in section.networks),
         services=unique(network.bridge for network in section.networks if network.dhcp),
-        versions=frozenset(addressing.version(cidr) for network in section.networks for cidr in network.cidrs),
+        versions=frozenset(addressing.version(cidr) for network in section.networks for cidr in network.cidrs)
+        | frozenset([4] if section.flat_metadata else []),
         floating_ips=section.floating_ips,
         port_forwards=section.port_forwards,
         hairpins=section.hairpins,
         metadata=section.metadata,
+        flat_metadata=section.flat_metadata,
         security=guest_rules.of_version(section.security, 4),
         security_v6=guest_rules.of_version(section.security, 6),
         public_interface=section.public_interface,

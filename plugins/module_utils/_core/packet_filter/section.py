@@ -17,12 +17,9 @@ from .. import addressing, guest_rules, naming
 from ..errors import InputError
 from ..fields import Fields, items
 from . import readers
+from .metadata import NO_FLAT_METADATA, FlatMetadata, Metadata, flat_metadata, metadata
 from .readers import PATH
-from .ways import FloatingIp, Hairpin, Homes, PortForward, floating_ips, host_address, port_forwards
-
-#: Where guests ask for their metadata, and the port.
-METADATA_ADDRESS = "169.254.169.254"
-METADATA_PORT = 80
+from .ways import FloatingIp, Hairpin, Homes, PortForward, floating_ips, port_forwards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +41,6 @@ class Network:
         return tuple(cidr for cidr in (self.cidr, self.cidr_v6) if cidr is not None)
 
 
-class Metadata(t.NamedTuple):
-    """Where the metadata service is; `host` None is this host itself. Who is on the bridges `elsewhere` asks others."""
-
-    host: str | None
-    port: int
-    elsewhere: tuple[str, ...] = ()
-
-
 @dataclasses.dataclass(frozen=True)
 class Section:
     """The section, checked and in canonical spelling; `routing_source_ip` None is the host's own address."""
@@ -65,6 +54,7 @@ class Section:
     port_forwards: tuple[PortForward, ...] = ()
     hairpins: tuple[Hairpin, ...] = ()
     metadata: Metadata | None = None
+    flat_metadata: FlatMetadata = NO_FLAT_METADATA
     security: guest_rules.Section = guest_rules.NONE
 
 
@@ -85,9 +75,8 @@ def parse(section: object) -> Section:
     homes = Homes((cidr, network.bridge) for network in networks for cidr in network.cidrs)
     floating = floating_ips(fields.raw("floating_ips", ()), fields.where("floating_ips"), homes, public)
     forwards = port_forwards(fields.items("port_forwards"), homes)
-    metadata = fields.raw("metadata")
-    if metadata is not None:
-        metadata = _metadata(metadata, fields.where("metadata"))
+    asked = metadata(fields.raw("metadata"), fields.where("metadata"))
+    asked_in_flat = flat_metadata(fields.raw("flat_metadata"), fields.where("flat_metadata"))
     security = guest_rules.parse(fields)
     fields.done()
     _refuse_divided_bridges(networks)
@@ -103,7 +92,8 @@ def parse(section: object) -> Section:
         floating_ips=floating,
         port_forwards=forwards,
         hairpins=tuple(homes.used),
-        metadata=metadata,
+        metadata=asked,
+        flat_metadata=asked_in_flat,
         security=security,
     )
 
@@ -162,25 +152,6 @@ def _network(value: object, path: str) -> Network:
     if network.cidr is None and network.snat:
         raise InputError(f"{path}.snat: only IPv4 is source-translated, and the network has IPv6 alone; give false")
     return network
-
-
-def _metadata(value: object, path: str) -> Metadata:
-    fields = Fields(value, path)
-    host = fields.optional_address("host")
-    port = fields.integer("port", 8775, 1, 65535)
-    elsewhere = tuple(
-        naming.interface_name(name, place)
-        for place, name in items(fields.raw("elsewhere", ()), fields.where("elsewhere"))
-    )
-    fields.done()
-    if host is not None:
-        if host.startswith("127."):
-            host = None
-        else:
-            host_address(fields, "host")
-            if host == METADATA_ADDRESS:
-                raise InputError(f"{path}.host: {host!r} is what guests ask; give the address of the service itself")
-    return Metadata(host, port, tuple(sorted(set(elsewhere))))
 
 
 def _refuse_overlaps(networks: tuple[Network, ...]) -> None:

@@ -10,31 +10,16 @@ whatever the number of ports. Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
 
-from .. import addressing
+from ..bridge_table import Elements, Kind, Listing, Table
 from ..naming import CHAIN_PREFIX
 from .difference import Difference
 from .plan import Plan
 
-FAMILY = "bridge"
-TABLE = CHAIN_PREFIX
-
-#: Elements of a set: each is its parts as text, a range of addresses as CIDR.
-Elements = frozenset[tuple[str, ...]]
-
-
-class Kind(t.NamedTuple):
-    """How a set is declared; in those of targets the last part is an address as a number, for want of a type."""
-
-    declaration: str
-    target: bool = False
-
-
 _TARGET = "typeof iifname . ether saddr . @th,64,128"
 #: By name. Ranges are apart, because looking one up costs more.
-SETS: dict[str, Kind] = {
+_SETS: dict[str, Kind] = {
     "ports": Kind("type ifname"),
     "uplinks": Kind("type ifname"),
     "macs": Kind("type ifname . ether_addr"),
@@ -112,9 +97,12 @@ _CHAINS = """\
 """
 
 
+TABLE = Table(CHAIN_PREFIX, _SETS, _CHAINS)
+
+
 def elements(plan: Plan) -> dict[str, Elements]:
     """The elements of every set; empty sets too."""
-    found: dict[str, set[tuple[str, ...]]] = {name: set() for name in SETS}
+    found: dict[str, set[tuple[str, ...]]] = {name: set() for name in _SETS}
     found["uplinks"].update((name,) for name in plan.uplinks)
     for port in plan.ports:
         found["ports"].add((port.name,))
@@ -142,55 +130,20 @@ def _add(found: dict[str, set[tuple[str, ...]]], kind: str, port: str, mac: str,
             found["targets6"].add((port, mac, text))
 
 
-def table(wanted: t.Mapping[str, Elements]) -> str:
-    """The whole table, for `nft -f`."""
-    lines = [f"table {FAMILY} {TABLE} {{"]
-    for name, kind in SETS.items():
-        rows = wanted[name]
-        filled = f"elements = {{ {_listed(rows, kind)} }};" if rows else ""
-        lines.append(f"  set {name} {{ {kind.declaration}; {filled} }}")
-    return "\n".join(lines) + "\n" + _CHAINS + "}\n"
-
-
-EMPTY = table({name: frozenset() for name in SETS})
-
-
-def replacement(wanted: t.Mapping[str, Elements]) -> str:
-    """The table in place of whatever is there under its name, as one transaction."""
-    return f"add table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n{table(wanted)}"
-
-
-def amendment(wanted: t.Mapping[str, Elements], present: t.Mapping[str, Elements]) -> str:
-    """What is not in the sets comes in, what should not be goes, as one transaction; empty where nothing differs."""
-    lines = []
-    for name, kind in SETS.items():
-        for verb, rows in (("delete", present[name] - wanted[name]), ("add", wanted[name] - present[name])):
-            if rows:
-                lines.append(f"{verb} element {FAMILY} {TABLE} {name} {{ {_listed(rows, kind)} }}\n")
-    return "".join(lines)
-
-
-class Listing(t.NamedTuple):
-    """The table as nft lists it: everything but the elements, and the elements of every set that it has."""
-
-    skeleton: list[t.Any]
-    elements: dict[str, Elements]
-
-
 def compare(plan: Plan, present: Listing | None, model: Listing) -> Difference:
-    """`present` is the host's table, None where there is none; `model` is EMPTY as this host's nft lists it."""
+    """`present` is the host's table, None where there is none; `model` is TABLE without elements as nft lists it."""
     if not plan.ports and not plan.uplinks:
         if present is None:
             return Difference({}, {}, "")
-        return Difference(_permits(present.elements), {}, _REMOVAL, "remove the rules that all ports share")
+        return Difference(_permits(present.elements), {}, TABLE.removal(), "remove the rules that all ports share")
     wanted = elements(plan)
     after = _permits(wanted)
     if present is None:
-        return Difference({}, after, replacement(wanted), "load the rules that all ports share")
+        return Difference({}, after, TABLE.replacement(wanted), "load the rules that all ports share")
     before = _permits(present.elements)
     if present.skeleton != model.skeleton:
-        return Difference(before, after, replacement(wanted), "restore the rules that all ports share")
-    return Difference(before, after, amendment(wanted, present.elements))
+        return Difference(before, after, TABLE.replacement(wanted), "restore the rules that all ports share")
+    return Difference(before, after, TABLE.amendment(wanted, present.elements))
 
 
 def _permits(present: t.Mapping[str, Elements]) -> dict[str, list[str]]:
@@ -199,72 +152,3 @@ def _permits(present: t.Mapping[str, Elements]) -> dict[str, list[str]]:
         for name, *rest in sorted(present[kind]):
             found.setdefault(name, []).append(" ".join([kind, *rest]))
     return found
-
-
-_REMOVAL = f"delete table {FAMILY} {TABLE}\n"
-
-
-def _listed(rows: t.Iterable[tuple[str, ...]], kind: Kind) -> str:
-    return ", ".join(_element(row, kind) for row in sorted(rows))
-
-
-def _element(row: tuple[str, ...], kind: Kind) -> str:
-    name, *rest = row
-    if kind.target:
-        rest[-1] = _as_number(rest[-1])
-    return " . ".join([f'"{name}"', *rest])
-
-
-def _as_number(text: str) -> str:
-    if "-" in text:
-        return "-".join(_as_number(end) for end in text.split("-"))
-    network = ipaddress.IPv6Network(text)
-    first, last = int(network.network_address), int(network.broadcast_address)
-    return f"0x{first:032x}" if first == last else f"0x{first:032x}-0x{last:032x}"
-
-
-def read(listing: t.Any) -> Listing:
-    """What `nft -j list table` says; handles, which are the kernel's, are left out."""
-    skeleton: list[t.Any] = []
-    found: dict[str, Elements] = {}
-    for entry in listing["nftables"]:
-        ((what, value),) = entry.items()
-        if what == "metainfo":
-            continue
-        value = {key: part for key, part in value.items() if key not in ("handle", "elem", "index")}
-        if what == "set":
-            found[value["name"]] = frozenset(_read_element(each) for each in entry["set"].get("elem", ()))
-        if isinstance(value.get("flags"), str):
-            value["flags"] = [value["flags"]]
-        skeleton.append((what, value))
-    return Listing(skeleton, found)
-
-
-def _read_element(element: t.Any) -> tuple[str, ...]:
-    parts = element["concat"] if isinstance(element, dict) and "concat" in element else [element]
-    return tuple(_read_part(part) for part in parts)
-
-
-def _read_part(part: t.Any) -> str:
-    if isinstance(part, dict) and "prefix" in part:
-        return f"{_read_part(part['prefix']['addr'])}/{part['prefix']['len']}"
-    if isinstance(part, dict) and "range" in part:
-        first, last = (_as_address(each) for each in part["range"])
-        networks = list(ipaddress.summarize_address_range(first, last))
-        if len(networks) > 1:
-            return f"{first}-{last}"  # none of ours
-        return str(first) if first == last else str(networks[0])
-    if isinstance(part, int) or part.startswith("0x"):
-        return str(_as_address(part))
-    return addressing.text_v6(addressing.number(part)) if part.count(":") > 1 and not _is_mac(part) else part
-
-
-def _as_address(part: t.Any) -> t.Any:
-    """An address, which in a set of targets is shown as a number."""
-    if isinstance(part, str) and not part.startswith("0x"):
-        return ipaddress.ip_address(part)
-    return ipaddress.IPv6Address(part if isinstance(part, int) else int(part, 16))
-
-
-def _is_mac(text: str) -> bool:
-    return addressing.MAC.match(text) is not None

@@ -20,7 +20,7 @@ from ..._core.errors import HostError, first_line
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
-_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 #: Of an acknowledgement: the kernel's own words.
 _NLMSGERR_ATTR_MSG = 1
 
@@ -46,15 +46,18 @@ class _Interrupted(Exception):
 
 
 class Socket:
-    """A route netlink socket of this process's network namespace."""
+    """A route netlink socket of this process's network namespace.
 
-    def __init__(self) -> None:
+    `strict`: a dump is of what its request names alone, where the kernel is not too old for that.
+    """
+
+    def __init__(self, strict: bool = False) -> None:
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
             self._socket.bind((0, 0))
         except OSError as error:
             raise HostError(f"cannot open a netlink socket: {first_line(error)}") from error
-        for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
+        for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, *([_NETLINK_GET_STRICT_CHK] if strict else [])):
             with contextlib.suppress(OSError):  # an old kernel: its refusals come without words
                 self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._sequence = 0

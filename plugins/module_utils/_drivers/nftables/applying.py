@@ -286,7 +286,7 @@ def _warn_of_closed_chains(run: _Run, kernel: Kernel) -> None:
 def _asked_of_the_host(meaning: Intent, versions: t.AbstractSet[int]) -> str:
     """What guests want of it by these versions of IP; an empty text for nothing."""
     found = []
-    if 4 in versions and (meaning.services or meaning.metadata):
+    if 4 in versions and (meaning.services or meaning.metadata or meaning.flat_metadata.here):
         found.append("the guests' DHCP, DNS and metadata requests")
     if 6 in versions and meaning.services:
         found.append("the guests' DHCPv6 requests, neighbour and router discovery")

@@ -141,6 +141,10 @@ class Kernel:
             ]
         )
 
+    def bridge_tables(self) -> list[str]:
+        """Names of the tables whose chains frames in bridges may meet; none where the kernel knows no such tables."""
+        return self._again(lambda: [_word(at[_TABLE_NAME]) for at in self._dump(_GET_TABLE, socket.AF_BRIDGE)])
+
     # -- what is read
 
     def _has(self, family: int) -> bool:

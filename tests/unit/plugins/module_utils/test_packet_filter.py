@@ -30,6 +30,10 @@ def section(*networks, **fields):
     return {**whole, "networks": list(networks), **fields}
 
 
+def flat(**keys):
+    return routed(flat_metadata={"host": None, "port": 8775, "networks": [], **keys})
+
+
 RED = {"label": "red", "bridge": "br101", "cidr": "10.0.1.0/24"}
 
 REFUSED = [
@@ -199,6 +203,17 @@ REFUSED += [
     (routed(metadata={"host": None, "port": 0}), "metadata.port: 0"),
     (routed(metadata={"host": "169.254.169.254", "port": 80}), "is what guests ask"),
     (routed(metadata={"host": None, "port": 80, "elsewhere": ["a b"]}), r"metadata.elsewhere\[0\]: 'a b'"),
+    (routed(flat_metadata=["192.0.2.5"]), r"packet_filter.flat_metadata: \['192.0.2.5'\] is not a mapping"),
+    (flat(host="169.254.169.254"), "flat_metadata.host: '169.254.169.254' is what guests ask"),
+    (flat(port=65536), "flat_metadata.port: 65536"),
+    (flat(networks="br100"), "flat_metadata.networks: 'br100'"),
+    (flat(networks=[{"bridge": 'b"', "cidr": "10.0.9.0/24", "ports": []}]), "networks.0..bridge: .* cannot stand in"),
+    (flat(networks=[{"bridge": "b", "cidr": "10.0.9.1/24", "ports": []}]), "did you mean '10.0.9.0/24'"),
+    (flat(networks=[{"bridge": "b", "cidr": "fd00::/64", "ports": []}]), "is not an IPv4 range"),
+    (flat(networks=[{"bridge": "b", "cidr": "10.0.9.0/24", "ports": ["t", "t"]}]), r"ports\[1\]: 't' is that of"),
+    (flat(networks=[{"bridge": "b", "cidr": "10.0.9.0/24", "ports": ["t u"]}]), r"ports\[0\]: 't u'"),
+    (flat(networks=[{"bridge": "b", "ports": []}]), "cidr is required"),
+    (flat(elsewhere=[]), "unknown key 'elsewhere'"),
     (routed(metadata={"host": "0.0.0.0", "port": 80}), "metadata.host: '0.0.0.0' is not the address of a host"),
 ]
 

@@ -358,12 +358,46 @@ def test_metadata_of_a_network_with_another_gateway_is_left_to_that() -> None:
     assert made["net1"] == {"host": None, "port": 8775}
 
 
-def test_metadata_of_flat_networks_is_left_to_the_gateway_of_their_operator() -> None:
-    networks = [
-        {"label": "blue", "fixed_range": "10.0.0.0/24"},
-        {"label": "red", "manager": "flat", "fixed_range": "10.0.1.0/24", "bridge": "br-ops"},
-        {"label": "pink", "manager": "flat", "fixed_range": "10.0.2.0/24", "bridge": "br-ops"},
-    ]
-    guests = [instance("a", "net1", network="red"), instance("b", "net1", network="pink")]
-    made = plans(site(networks=networks, instances=guests, settings={"nova_metadata_port": 8775}))
-    assert made["net1"]["packet_filter"]["metadata"] == {"host": None, "port": 8775, "elsewhere": ["br-ops"]}
+FLAT = [
+    {"label": "blue", "fixed_range": "10.0.0.0/24"},
+    {"label": "red", "manager": "flat", "fixed_range": "10.0.1.0/24", "bridge": "br-ops"},
+    {"label": "pink", "manager": "flat", "fixed_range": "10.0.2.0/24", "bridge": "br-ops"},
+    {"label": "grey", "manager": "flat", "fixed_range_v6": "fd00::/64", "bridge": "br-six"},
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "led"),
+    [
+        ({"nova_metadata_port": 8080}, None, ["net1"]),
+        ({"nova_metadata_host": "127.0.0.1"}, "127.0.0.1", ["net1"]),
+        ({"nova_metadata_host": "192.0.2.30"}, "192.0.2.30", ["net1", "compute1"]),
+        ({}, None, []),
+    ],
+)
+def test_guests_of_flat_networks_are_led_to_metadata_by_their_own_host(settings, host, led) -> None:
+    """To a service of the host itself on routing nodes alone; net1 is one, compute1 is not."""
+    given = [("a", "net1", "red"), ("b", "net1", "pink"), ("c", "net1", "red"), ("d", "net1", "grey")]
+    given += [("e", "compute1", "red"), ("f", "compute1", "blue")]
+    guests = [instance(name, place, network=network) for name, place, network in given]
+    made = plans(site(networks=FLAT, instances=guests, settings=settings))
+    sections = {name: plan["packet_filter"] for name, plan in made.items()}
+    found = {name: section["flat_metadata"] for name, section in sections.items() if "flat_metadata" in section}
+    assert list(found) == led
+    if not led:
+        return
+    device = {row["name"]: row["ports"][0]["device"] for plan in made.values() for row in plan["instances"]}
+    port = settings.get("nova_metadata_port", 8775)
+    assert found["net1"] == {
+        "host": host,
+        "port": port,
+        "networks": [
+            {"bridge": "br-ops", "cidr": "10.0.1.0/24", "ports": [device["a"], device["c"]]},
+            {"bridge": "br-ops", "cidr": "10.0.2.0/24", "ports": [device["b"]]},
+        ],
+    }
+    # Where bridged packets pass the packet filter, what routes other networks leaves these alone.
+    assert sections["net1"]["metadata"] == {"host": host, "port": port, "elsewhere": ["br-six", "br-ops"]}
+    if "compute1" in led:
+        networks = [{"bridge": "br-ops", "cidr": "10.0.1.0/24", "ports": [device["e"]]}]
+        assert found["compute1"] == {"host": host, "port": port, "networks": networks}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.tenantnet.nova.plugins.module_utils._core import bridge_table
+from ansible_collections.tenantnet.nova.plugins.module_utils._core.bridge_table import Elements, Listing
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.port_filter import nftables, parse
 
@@ -15,12 +17,12 @@ def port(**keys: t.Any) -> dict[str, t.Any]:
     return {"name": "tap1", "mac": MAC, **keys}
 
 
-def sets(*ports: dict[str, t.Any], uplinks: tuple[str, ...] = ()) -> dict[str, nftables.Elements]:
+def sets(*ports: dict[str, t.Any], uplinks: tuple[str, ...] = ()) -> dict[str, Elements]:
     return nftables.elements(parse({"ports": list(ports), "uplinks": list(uplinks)}))
 
 
-def listed(*ports: dict[str, t.Any]) -> nftables.Listing:
-    return nftables.Listing(["the rules"], sets(*ports))
+def listed(*ports: dict[str, t.Any]) -> Listing:
+    return Listing(["the rules"], sets(*ports))
 
 
 def test_a_port_has_its_addresses_and_the_link_local_one() -> None:
@@ -55,7 +57,7 @@ def test_ranges_that_overlap_are_one() -> None:
 def test_only_what_differs_is_written() -> None:
     before = listed(port(addresses=["10.0.0.3"]), port(name="tap2"))
     plan = parse({"ports": [port(addresses=["10.0.0.4"]), port(name="tap2")]})
-    difference = nftables.compare(plan, before, nftables.Listing(["the rules"], {}))
+    difference = nftables.compare(plan, before, Listing(["the rules"], {}))
     assert difference.script.splitlines() == [
         f'delete element bridge nova-network addresses {{ "tap1" . {MAC} . 10.0.0.3 }}',
         f'add element bridge nova-network addresses {{ "tap1" . {MAC} . 10.0.0.4 }}',
@@ -66,14 +68,14 @@ def test_only_what_differs_is_written() -> None:
 
 def test_nothing_is_written_where_nothing_differs() -> None:
     plan = parse({"ports": [port()]})
-    assert not nftables.compare(plan, listed(port()), nftables.Listing(["the rules"], {})).changed
-    assert not nftables.compare(parse({"ports": []}), None, nftables.Listing([], {})).changed
+    assert not nftables.compare(plan, listed(port()), Listing(["the rules"], {})).changed
+    assert not nftables.compare(parse({"ports": []}), None, Listing([], {})).changed
 
 
 def test_other_rules_are_replaced_whole() -> None:
     plan = parse({"ports": [port()]})
-    difference = nftables.compare(plan, listed(port()), nftables.Listing(["other rules"], {}))
-    assert difference.script == nftables.replacement(nftables.elements(plan))
+    difference = nftables.compare(plan, listed(port()), Listing(["other rules"], {}))
+    assert difference.script == nftables.TABLE.replacement(nftables.elements(plan))
     assert difference.actions() == ["restore the rules that all ports share"]
 
 
@@ -89,7 +91,7 @@ def test_other_rules_are_replaced_whole() -> None:
     ],
 )
 def test_elements_are_read_in_one_spelling(shown: t.Any, meant: tuple[str, ...]) -> None:
-    listing = nftables.read({"nftables": [{"set": {"name": "s", "handle": 7, "elem": [shown]}}]})
+    listing = bridge_table.read({"nftables": [{"set": {"name": "s", "handle": 7, "elem": [shown]}}]})
     assert listing.elements == {"s": frozenset([meant])}
     assert listing.skeleton == [("set", {"name": "s"})]
 
