@@ -30,20 +30,15 @@ class Guest(t.NamedTuple):
 def guest(port: str, mac: str, bridge: str) -> t.Iterator[Guest]:
     """A guest whose port is in the bridge already."""
     with contextlib.ExitStack() as stack:
-        holder = subprocess.Popen(["unshare", "-n", "sleep", "300"])
-        stack.callback(holder.wait)
-        stack.callback(holder.kill)
-        own = f"/proc/{holder.pid}/ns/net"
-        _until(lambda: os.readlink(own) != os.readlink("/proc/thread-self/ns/net"))
-        ip(f"link add name {port} type veth peer name eth0 address {mac} netns {holder.pid}")
-        inside = ["nsenter", f"--net={own}"]
+        pid, inside = stack.enter_context(a_namespace.beside())
+        ip(f"link add name {port} type veth peer name eth0 address {mac} netns {pid}")
         # Of itself it says nothing, so that every frame is the test's.
         made = Guest(port, mac, inside, socket.socket())
         subprocess.run([*inside, "sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1"], check=True)
         ip("link set eth0 up", at=made)
         ip(f"link set {port} master {bridge} up")
         _until(lambda: '"forwarding"' in ip(f"-json -details link show dev {port}"))
-        link = stack.enter_context(_packet_socket(own))
+        link = stack.enter_context(_packet_socket(f"/proc/{pid}/ns/net"))
         yield made._replace(link=link)
 
 

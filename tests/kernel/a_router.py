@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import subprocess
-import time
 
+import a_namespace
 import pytest
 
 
@@ -112,17 +111,10 @@ class Nftables(Variant):
 
 @contextlib.contextmanager
 def namespace():
-    """A network namespace of its own; yields its process and the way to run a program there."""
-    holder = subprocess.Popen(["unshare", "--net", "sleep", "600"])
-    try:
-        while os.readlink(f"/proc/{holder.pid}/ns/net") == os.readlink("/proc/thread-self/ns/net"):
-            time.sleep(0.01)
-        inside = ["nsenter", "--net", "-t", str(holder.pid)]
+    """A network namespace of its own, with its loopback up."""
+    with a_namespace.beside() as (pid, inside):
         run(*inside, "ip", "link", "set", "lo", "up")
-        yield holder.pid, inside
-    finally:
-        holder.kill()
-        holder.wait()
+        yield pid, inside
 
 
 @contextlib.contextmanager

@@ -31,6 +31,22 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import net
 pytestmark = pytest.mark.usefixtures("netns")
 
 
+class TestReading:
+    def test_what_changes_meanwhile_is_read_when_it_stands_still(self):
+        """As IPv6 looks for duplicates of the addresses of many new interfaces."""
+        veth("eth1", "eth2")
+        many = "".join(f"address add 10.1.{n >> 8}.{n & 255}/32 dev eth1\n" for n in range(4000))
+        subprocess.run(["ip", "-batch", "-"], input=many, text=True, check=True)
+        change = "address add 10.2.0.1/32 dev eth2\naddress del 10.2.0.1/32 dev eth2\n" * 1000
+        script = 'end=$(($(date +%s) + 3)); while [ $(date +%s) -lt $end ]; do echo "$0" | ip -batch -; done'
+        other = subprocess.Popen(["sh", "-c", script, change])
+        reads = 0
+        while other.poll() is None:
+            assert len(netlink.read().links["eth1"].addresses) == 4000
+            reads += 1
+        assert reads and other.returncode == 0
+
+
 class TestRefusing:
     UPLINK = plan(bridge(interfaces=["eth1"]))
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import typing as t
 
+import a_namespace
 import pytest
 from a_kill import killed_at
 from a_link import ip, until
@@ -62,15 +62,10 @@ def heard(tmp_path) -> t.Iterator[set[str]]:
     """What eth1 took from a dnsmasq that advertises fd00::/64 and itself as a router: one address that lasts and one
     that is temporary."""
     with contextlib.ExitStack() as stack:
-        router = subprocess.Popen(["unshare", "-n", "sleep", "300"])
-        stack.callback(router.wait)
-        stack.callback(router.kill)
-        own = f"/proc/{router.pid}/ns/net"
-        until(lambda: os.readlink(own) != os.readlink("/proc/thread-self/ns/net"))
-        ip(f"link add name eth1 type veth peer name wire netns {router.pid}")
+        pid, inside = stack.enter_context(a_namespace.beside())
+        ip(f"link add name eth1 type veth peer name wire netns {pid}")
         setting("net.ipv6.conf.eth1.use_tempaddr", "2")
         ip("link set eth1 up")
-        inside = ["nsenter", f"--net={own}"]
         begin = (
             "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding; ip addr add fd00::1/64 dev wire nodad; ip link set wire up"
         )

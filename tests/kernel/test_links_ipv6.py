@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import subprocess
 import sys
 import typing as t
 
+import a_namespace
 import pytest
 from a_link import ip, until
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import links
@@ -40,16 +39,10 @@ def accept_ra(name: str) -> str:
 @pytest.fixture
 def advertise() -> t.Iterator[t.Callable[[], None]]:
     """Interfaces eth0 and eth1, the first with a router beside it that advertises when it is told to."""
-    with contextlib.ExitStack() as stack:
-        router = subprocess.Popen(["unshare", "-n", "sleep", "60"])
-        stack.callback(router.wait)
-        stack.callback(router.kill)
-        own = f"/proc/{router.pid}/ns/net"
-        until(lambda: os.readlink(own) != os.readlink("/proc/thread-self/ns/net"))
+    with a_namespace.beside() as (pid, inside):
         ip("link add name eth1 type veth peer name ETH1")
-        ip(f"link add name eth0 type veth peer name peer netns {router.pid}")
+        ip(f"link add name eth0 type veth peer name peer netns {pid}")
         ip("link set eth0 up")
-        inside = ["nsenter", f"--net={own}"]
         subprocess.run([*inside, "ip", "link", "set", "peer", "up"], check=True)
         tentative = ["ip", "-6", "addr", "show", "dev", "peer", "scope", "link", "-tentative"]
         until(lambda: subprocess.run([*inside, *tentative], check=True, capture_output=True).stdout)

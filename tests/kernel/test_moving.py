@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import time
 
+import a_namespace
 import pytest
 from a_kill import killed_at
 from a_link import addresses, bridge, dump, exists, ip, master, monitored, settle, shown, veth
@@ -274,17 +274,11 @@ class TestLookedAfter:
 class TestTheSameGatewayTwice:
     def test_another_host_that_has_the_address_is_told_of(self):
         veth("eth1")
-        other = subprocess.Popen(["unshare", "--net", "sleep", "60"])
-        try:
-            end = time.monotonic() + 5
-            home = os.readlink("/proc/thread-self/ns/net")
-            while os.readlink(f"/proc/{other.pid}/ns/net") == home and time.monotonic() < end:
-                time.sleep(0.01)
+        with a_namespace.beside() as (pid, inside):
             ip("link set eth1 up")
-            ip(f"link set ETH1 netns {other.pid}")
-            there = ["nsenter", "--target", str(other.pid), "--net", "ip"]
+            ip(f"link set ETH1 netns {pid}")
             for words in ("link set ETH1 address 02:00:00:00:00:99 up", "address add 10.0.0.1/24 dev ETH1"):
-                subprocess.run([*there, *words.split()], check=True)
+                subprocess.run([*inside, "ip", *words.split()], check=True)
             # On a busy machine the kernel takes its time to tell that the cable leads somewhere.
             end = time.monotonic() + 30
             while "state UP" not in ip("link show eth1") and time.monotonic() < end:
@@ -295,6 +289,3 @@ class TestTheSameGatewayTwice:
             section["bridges"][0]["addresses"] = ["10.0.0.2/24"]
             assert run(section)["warnings"] == []
             assert not run(section)["changed"]
-        finally:
-            other.kill()
-            other.wait()

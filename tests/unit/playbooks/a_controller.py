@@ -48,6 +48,13 @@ class Controller:
         self._inventory = folder / "inventory.json"
         self._inventory.write_text(json.dumps({"all": {"vars": variables, "children": children}}))
 
+    def refuses(self, playbook: str, options: list[str], message: str) -> None:
+        """In that one message, before there is anything in the store."""
+        done = self.run(playbook, *options)
+        assert (done.changed, done.failed) == (0, 1)
+        assert message in " ".join(done.lines).replace("''", "'")
+        assert not self.store.exists()
+
     def run(self, playbook: str, *options: str, check: bool = False, shown_as: str = "yaml") -> Done:
         program = pathlib.Path(sys.executable).with_name("ansible-playbook")
         words = [word for option in options for word in ("-e", option)] + ["--check"] * check

@@ -13,6 +13,7 @@ import contextlib
 import os
 import socket
 import struct
+import time
 import typing as t
 
 from ..._core.errors import HostError, first_line
@@ -23,6 +24,10 @@ NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 #: Of an acknowledgement: the kernel's own words.
 _NLMSGERR_ATTR_MSG = 1
+
+#: Seconds within which a table has to stand still for once: that of addresses changes while IPv6 looks for duplicates
+#: of those of hundreds of new interfaces.
+_STANDSTILL = 15
 
 #: linux/if.h and if_addr.h: what both reading and writing name.
 IFF_UP = 0x1
@@ -70,12 +75,17 @@ class Socket:
 
     def dump(self, kind: int, body: bytes, take: t.Callable[[bytes], Taken]) -> list[Taken]:
         """What `take` makes of the body of each answer, as they come: all of them are megabytes."""
-        for _attempt in range(5):
+        end, pause = time.monotonic() + _STANDSTILL, 0.01
+        while True:
             try:
                 return self._dump(kind, body, take)
             except _Interrupted:
-                continue
-        raise HostError("cannot read the kernel's network tables: they change faster than they can be read; try again")
+                if time.monotonic() > end:
+                    raise HostError(
+                        "cannot read the kernel's network tables: they change faster than they can be read; try again"
+                    ) from None
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
 
     def _dump(self, kind: int, body: bytes, take: t.Callable[[bytes], Taken]) -> list[Taken]:
         self._sequence += 1

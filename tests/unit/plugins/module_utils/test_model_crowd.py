@@ -9,14 +9,10 @@ from __future__ import annotations
 import collections
 import itertools
 import json
-import multiprocessing
-import os
 import pathlib
-import random
-import signal
-import time
 import typing as t
 
+import a_crowd
 from a_model import site_settings
 from a_site import ALL_NODES, allocate
 from a_store import content
@@ -53,7 +49,6 @@ KILLS = 12
 
 SETTINGS = site_settings(network_manager="vlan", force_dhcp_release=True)
 HOSTS = ("net1", "compute1", "compute2")
-PROCESSES = multiprocessing.get_context("fork")
 
 
 def project_of(worker: int) -> str:
@@ -204,34 +199,17 @@ def operations(journal: pathlib.Path) -> int:
 def crowd(url: str, folder: pathlib.Path) -> list[pathlib.Path]:
     """Let them work; each that is killed is replaced by one that goes on behind where it left off."""
     journals = [folder / f"journal-{worker}" for worker in range(WORKERS)]
-    chance = random.Random(7)
     share = OPERATIONS // WORKERS + 1
     ages = collections.Counter()
 
-    def begin(worker: int) -> t.Any:
+    def arguments(worker: int) -> tuple[t.Any, ...]:
         last = max([turn for turn, _count in turns_of(journals[worker])], default=-1)
         # The one under way when it was killed may or may not have been committed: its turn is never taken again.
         first = last + 1 + (ages[worker] > 0)
         ages[worker] += 1
-        process = PROCESSES.Process(target=work, args=(url, worker, first, journals[worker], share))
-        process.start()
-        return process
+        return url, worker, first, journals[worker], share
 
-    running = [begin(worker) for worker in range(WORKERS)]
-    try:
-        for _kill in range(KILLS):
-            time.sleep(chance.uniform(0.2, 0.7))
-            worker = chance.randrange(WORKERS)
-            if running[worker].is_alive():
-                os.kill(running[worker].pid, signal.SIGKILL)
-                running[worker].join()
-                running[worker] = begin(worker)
-        for process in running:
-            process.join(200)
-        assert [process.exitcode for process in running] == [0] * WORKERS
-    finally:
-        for process in running:
-            process.kill()
+    a_crowd.work(work, arguments, WORKERS, KILLS, (0.2, 0.7))
     assert sum(ages.values()) > WORKERS
     return journals
 

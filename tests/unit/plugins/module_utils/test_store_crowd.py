@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import collections
 import itertools
-import multiprocessing
-import os
 import pathlib
-import random
-import signal
-import time
 import typing as t
 
+import a_crowd
 import a_record
 import pytest
 from a_site import allocate, instance, multi_host
@@ -25,8 +21,6 @@ WORKERS = 8
 #: What a worker does in one transaction: it gives back two instances and adds two, so that it has four.
 EACH, KEPT = 2, 4
 HOSTS = ("net1", "compute1", "compute2")
-
-PROCESSES = multiprocessing.get_context("fork")
 
 
 def names(worker: int, turn: int) -> set[str]:
@@ -72,28 +66,11 @@ def crowd(
     """Let them work, kill some at any moment, and have each killed one go on where it left off."""
     journals = [folder / f"journal-{worker}" for worker in range(workers)]
 
-    def begin(worker: int) -> multiprocessing.Process:
+    def arguments(worker: int) -> tuple[t.Any, ...]:
         first = last_turn(journals[worker]) + 1
-        process = PROCESSES.Process(target=work, args=(url, worker, first, turns, journals[worker]))
-        process.start()
-        return process
+        return url, worker, first, turns, journals[worker]
 
-    running = [begin(worker) for worker in range(workers)]
-    try:
-        chance = random.Random(7)
-        for _kill in range(kills):
-            time.sleep(chance.uniform(0.1, 0.5))
-            worker = chance.randrange(workers)
-            if running[worker].is_alive():
-                os.kill(running[worker].pid, signal.SIGKILL)
-                running[worker].join()
-                running[worker] = begin(worker)
-        for process in running:
-            process.join(120)
-        assert [process.exitcode for process in running] == [0] * workers
-    finally:
-        for process in running:
-            process.kill()
+    a_crowd.work(work, arguments, workers, kills, (0.1, 0.5))
 
 
 def proved(url: str, turns: int, workers: int = WORKERS) -> None:
