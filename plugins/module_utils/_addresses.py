@@ -18,9 +18,9 @@ from ._core import (
     fixed_ips,
     floating_ips,
     guests,
-    history,
     instance_request,
     instances,
+    moments,
     naming,
     network,
     projects,
@@ -151,7 +151,7 @@ def _told(ledger: Ledger, row: FixedIp, now: float) -> dict[str, t.Any]:
         "host": row.host if instance is None else instance.host,
         "reserved_by": row.reserved_by,
         "reserved_for": row.reserved_for,
-        "quarantined_until": history.moment_text(row.quarantined_until) if state == "quarantined" else None,
+        "quarantined_until": moments.text(row.quarantined_until) if state == "quarantined" else None,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ._core import addressing, history, kinds, migrations
+from ._core import addressing, history, kinds, migrations, moments
 from ._core import state as states
 from ._core.errors import InputError
 from ._core.history import Holding
@@ -40,7 +40,7 @@ def held(parameters: dict[str, t.Any]) -> dict[str, t.Any]:
         None if address is None else addressing.address(address, "address"),
         None if mac is None else addressing.mac(mac, "mac"),
         parameters["instance"],
-        None if at is None else history.moment(at, "at"),
+        None if at is None else moments.read(at, "at"),
     )
     return {"changed": False, "holdings": [_told(each) for each in found]}
 
@@ -52,8 +52,8 @@ def _told(each: Holding) -> dict[str, t.Any]:
         "instance": each.instance,
         "host": each.host,
         "mac": each.mac,
-        "since": history.moment_text(each.since),
-        "until": history.moment_text(each.until),
+        "since": moments.text(each.since),
+        "until": moments.text(each.until),
         "given_by": _author(each.first),
         "taken_by": _author(each.last),
     }

@@ -9,11 +9,9 @@ Private to the collection; may change at any time.
 
 from __future__ import annotations
 
-import datetime
 import json
 import typing as t
 
-from .errors import InputError
 from .kinds import KINDS, Rows
 from .state import Change
 
@@ -148,26 +146,3 @@ def _spans(recorded: t.Sequence[Event], name: str, now: Rows, fields: tuple[str,
     for row in now.get(name, []):
         running.setdefault("/".join(str(row[part]) for part in kind.key), (row, None))
     return found + [Span(record, first, None) for record, first in running.values()]
-
-
-def moment(value: str, path: str) -> float:
-    """Seconds since the epoch of a time given as such or in the form of ISO 8601; without a zone it is UTC."""
-    try:
-        return float(value)
-    except ValueError:
-        pass
-    word = value.strip()
-    try:
-        read = datetime.datetime.fromisoformat(f"{word[:-1]}+00:00" if word[-1:] in "Zz" else word)
-    except ValueError:
-        raise InputError(
-            f"{path}: {value!r} is not a time; give one such as '2026-03-01T12:00:00Z' or seconds since the epoch"
-        )
-    return (read if read.tzinfo else read.replace(tzinfo=datetime.timezone.utc)).timestamp()
-
-
-def moment_text(at: float | None) -> str | None:
-    """The time in UTC, in the form of ISO 8601."""
-    if at is None:
-        return None
-    return datetime.datetime.fromtimestamp(at, datetime.timezone.utc).isoformat(timespec="microseconds")[:-6] + "Z"

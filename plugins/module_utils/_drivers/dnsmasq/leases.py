@@ -13,10 +13,9 @@ import os
 import time
 import typing as t
 
-from ..._core import addressing
+from ..._core import addressing, moments
 from ..._core import dnsmasq as core
 from ..._core.errors import HostError, first_line
-from ..._core.history import moment_text
 from .. import files, programs
 
 #: Seconds that dnsmasq has to give up a lease after it was told, and how often it is told.
@@ -51,7 +50,7 @@ def report(paths: core.Paths | None = None) -> dict[str, t.Any]:
                     "address": lease.address,
                     "mac": lease.mac,
                     "hostname": lease.hostname or None,
-                    "expires": moment_text(lease.expiry) if lease.expiry else None,
+                    "expires": moments.text(lease.expiry) if lease.expiry else None,
                     "network": cidr,
                 }
             )

@@ -19,6 +19,7 @@ from ansible_collections.tenantnet.nova.plugins.module_utils._core import (
     invariants,
     kinds,
     migrations,
+    moments,
 )
 from ansible_collections.tenantnet.nova.plugins.module_utils._core.errors import InputError, StoreError
 from ansible_collections.tenantnet.nova.plugins.module_utils._drivers import store, upkeep
@@ -456,11 +457,11 @@ def test_each_change_is_recorded_once_and_with_its_transaction(url: str) -> None
 def test_moments() -> None:
     noon = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.timezone.utc).timestamp()
     for text in ("2026-03-01T12:00:00Z", "2026-03-01 13:00:00+01:00", "2026-03-01T12:00", str(noon)):
-        assert history.moment(text, "at") == noon
-    assert history.moment_text(noon) == "2026-03-01T12:00:00.000000Z"
-    assert history.moment_text(None) is None
+        assert moments.read(text, "at") == noon
+    assert moments.text(noon) == "2026-03-01T12:00:00.000000Z"
+    assert moments.text(None) is None
     with pytest.raises(InputError, match="at: 'yesterday' is not a time; give one such as"):
-        history.moment("yesterday", "at")
+        moments.read("yesterday", "at")
 
 
 # --- through the modules' own functions ------------------------------------------------------------------------------
