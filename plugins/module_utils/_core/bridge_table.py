@@ -22,16 +22,11 @@ Elements = frozenset[tuple[str, ...]]
 
 
 class Kind(t.NamedTuple):
-    """How a set, or a map, is declared. The last part of a map's element is what its key stands for."""
+    """How a set is declared."""
 
     declaration: str
     #: The last part is an address as a number, for want of a type.
     target: bool = False
-    is_map: bool = False
-
-    @property
-    def word(self) -> str:
-        return "map" if self.is_map else "set"
 
 
 class Table(t.NamedTuple):
@@ -51,7 +46,7 @@ class Table(t.NamedTuple):
         for name, kind in self.sets.items():
             rows = wanted.get(name)
             filled = f"elements = {{ {_listed(rows, kind)} }};" if rows else ""
-            lines.append(f"  {kind.word} {name} {{ {kind.declaration}; {filled} }}")
+            lines.append(f"  set {name} {{ {kind.declaration}; {filled} }}")
         return "\n".join(lines) + "\n" + self.rules + "}\n"
 
     def replacement(self, wanted: t.Mapping[str, Elements]) -> str:
@@ -89,8 +84,6 @@ def _element(row: tuple[str, ...], kind: Kind) -> str:
     name, *rest = row
     if kind.target:
         rest[-1] = _as_number(rest[-1])
-    if kind.is_map:
-        return f"{_quoted(name)} : {rest[0]}"
     return " . ".join([_quoted(name), *rest])
 
 
@@ -116,9 +109,9 @@ def read(listing: t.Any) -> Listing:
         if what == "metainfo":
             continue
         value = {key: part for key, part in value.items() if key not in ("handle", "elem", "index")}
-        if what in ("set", "map"):
+        if what == "set":
             # What packets put in goes by itself, too.
-            rows = () if "timeout" in value.get("flags", ()) else entry[what].get("elem", ())
+            rows = () if "timeout" in value.get("flags", ()) else entry["set"].get("elem", ())
             found[value["name"]] = frozenset(map(_read_element, rows))
         if isinstance(value.get("flags"), str):
             value["flags"] = [value["flags"]]
@@ -127,8 +120,6 @@ def read(listing: t.Any) -> Listing:
 
 
 def _read_element(element: t.Any) -> tuple[str, ...]:
-    if isinstance(element, list):
-        return tuple(map(_read_part, element))  # of a map
     parts = element["concat"] if isinstance(element, dict) and "concat" in element else [element]
     return tuple(_read_part(part) for part in parts)
 

@@ -28,11 +28,12 @@ _ASKED = f"ip daddr {METADATA_ADDRESS} tcp dport {METADATA_PORT}"
 _PRIORITY = -220
 
 #: Of the host itself the guests get the service and nothing more by the address, nobody else of their network gets
-#: anything, and the guests' question for its MAC address is none of other hosts' affair.
+#: anything, and the guests' question for its MAC address is none of other hosts' affair. What everybody on a bridge is
+#: sent, the host is sent as well: so it is, and nobody else, whatever MAC address the bridge has or will get.
 _HERE = """\
   chain prerouting {{
     type filter hook prerouting priority {priority}; policy accept;
-    {asked} ether daddr set iifname map @bridges meta pkttype set host tcp dport set {port}
+    iifname @ports {asked} ether daddr set ff:ff:ff:ff:ff:ff meta pkttype set host tcp dport set {port}
   }}
   chain input {{
     type filter hook input priority {priority}; policy accept;
@@ -47,6 +48,7 @@ _HERE = """\
   chain forward {{
     type filter hook forward priority {priority}; policy accept;
     iifname @ports arp operation request arp daddr ip {address} drop
+    iifname @ports ip daddr {address} tcp dport {port} drop
   }}
   chain postrouting {{
     type filter hook postrouting priority {priority}; policy accept;
@@ -73,28 +75,20 @@ ip saddr set {address} tcp sport set {asked_port}
 
 
 _PORTS = {"ports": Kind("type ifname")}
-_SETS_HERE = {
-    **_PORTS,
-    "ranges": Kind("type ipv4_addr; flags interval"),
-    # The MAC address of each port's bridge.
-    "bridges": Kind("type ifname : ether_addr", is_map=True),
-}
+_SETS_HERE = {**_PORTS, "ranges": Kind("type ipv4_addr; flags interval")}
 
 
 def table(want: FlatMetadata) -> Table:
     """The table for this service."""
-    rules = _ELSEWHERE if want.host else _HERE
-    words = {"address": METADATA_ADDRESS, "asked_port": METADATA_PORT, "host": want.host, "port": want.port}
-    return Table(NAME, _PORTS if want.host else _SETS_HERE, rules.format(**words, priority=_PRIORITY, asked=_ASKED))
+    words = {"address": METADATA_ADDRESS, "asked_port": METADATA_PORT, "asked": _ASKED, "priority": _PRIORITY}
+    sets, rules = (_PORTS, _ELSEWHERE) if want.host else (_SETS_HERE, _HERE)
+    return Table(NAME, sets, rules.format(**words, host=want.host, port=want.port))
 
 
-def elements(want: FlatMetadata, macs: t.Mapping[str, str]) -> dict[str, Elements]:
-    """`macs` are the MAC addresses of the bridges, which only a service of this host needs."""
-    ports = [(port, network) for network in want.networks for port in network.ports]
-    found: dict[str, Elements] = {"ports": frozenset((port,) for port, _network in ports)}
+def elements(want: FlatMetadata) -> dict[str, Elements]:
+    found: dict[str, Elements] = {"ports": frozenset((port,) for each in want.networks for port in each.ports)}
     if want.here:
-        found["ranges"] = frozenset((network.cidr,) for network in want.networks)
-        found["bridges"] = frozenset((port, macs[network.bridge]) for port, network in ports)
+        found["ranges"] = frozenset((each.cidr,) for each in want.networks)
     return found
 
 
@@ -115,13 +109,13 @@ class Difference(t.NamedTuple):
         ]
 
 
-def compare(want: FlatMetadata, macs: t.Mapping[str, str], present: Listing | None, model: Listing) -> Difference:
+def compare(want: FlatMetadata, present: Listing | None, model: Listing) -> Difference:
     """`present` is the host's table, None where there is none; `model` is the planned one listed without elements."""
     before = () if present is None else tuple(sorted(name for (name,) in present.elements.get("ports", ())))
     planned = table(want)
     if not want:
         return Difference(before, (), "" if present is None else planned.removal())
-    wanted = elements(want, macs)
+    wanted = elements(want)
     after = tuple(sorted(name for (name,) in wanted["ports"]))
     if present is None or present.skeleton != model.skeleton:
         return Difference(before, after, planned.replacement(wanted), present is not None)

@@ -21,7 +21,7 @@ from .._core.errors import HostError
 from .._core.naming import RUN_DIR
 from .._core.packet_filter import METADATA_ADDRESS, FlatMetadata
 from . import bridge_table, lock, programs
-from .netlink import answers, traffic
+from .netlink import answers
 from .netlink.answers import Answers
 from .netlink.wire import Socket
 from .nftables.kernel import Kernel
@@ -66,22 +66,19 @@ def apply(want: FlatMetadata, *, check: bool = False, wait: float = 20) -> Resul
 
 def _look(kernel: Socket, want: FlatMetadata, check: bool) -> _Work:
     warnings: list[str] = []
-    macs: dict[str, str] = {}
     numbers = {name: _index(name) for name in want.here}
-    if want.here:
-        macs = {name: traffic.link(kernel, index)[0] for name, index in numbers.items()}
-        absent = [name for name in want.here if not numbers[name]]
-        # In check mode a bridge may be one that a task before this one would have made.
-        if absent and not check:
-            warnings.append(_said(f"there is no bridge {', '.join(absent)}"))
-            want = want._replace(networks=tuple(each for each in want.networks if numbers[each.bridge]))
+    absent = [name for name in want.here if not numbers[name]]
+    # In check mode a bridge may be one that a task before this one would have made.
+    if absent and not check:
+        warnings.append(_said(f"there is no bridge {', '.join(absent)}"))
+        want = want._replace(networks=tuple(each for each in want.networks if numbers[each.bridge]))
     try:
-        table = _compare(want, macs, check)
+        table = _compare(want, check)
     except bridge_table.Unable as error:
         # Everything else that the guests have from this host, they keep.
         warnings.append(_said(str(error)))
         want = packet_filter.NO_FLAT_METADATA
-        table = _compare(want, {}, check)
+        table = _compare(want, check)
     return _Work(table, answers.read(kernel), _answers(want, numbers), warnings)
 
 
@@ -107,16 +104,16 @@ def _answers(want: FlatMetadata, numbers: t.Mapping[str, int]) -> Answers:
     )
 
 
-def _compare(want: FlatMetadata, macs: t.Mapping[str, str], check: bool) -> core.Difference:
+def _compare(want: FlatMetadata, check: bool) -> core.Difference:
     there = core.NAME in _bridge_tables()
     nft = programs.find("nft")
     if nft is None and want and not check:
         programs.need("nft", "nftables")
     if nft is None or not (there or want):
         # What is not there yet a task before this one would have installed.
-        return core.compare(want, macs, None, tables.NOTHING)
+        return core.compare(want, None, tables.NOTHING)
     found = bridge_table.look(nft, core.table(want), wanted=bool(want), unable=_UNABLE)
-    return core.compare(want, macs, found.present, found.model)
+    return core.compare(want, found.present, found.model)
 
 
 def _execute(kernel: Socket, work: _Work, held: int) -> None:
