@@ -59,7 +59,7 @@ options:
         C(port), and C(networks), each with its C(bridge), its C(cidr) and the C(ports) of its guests on this host.
         Their requests are readdressed as they leave the port, by a table C(nova-network-metadata) of nftables' family
         C(bridge). Another host is asked and answers by the operator's gateway. This host answers over the bridge, from
-        the address C(169.254.169.254/32) there, with a rule and a table C(16925) of routes for what comes from that.
+        C(169.254.169.254/32) on C(lo), with a rule and a table C(16925) of routes for what comes from that.
       - C(instances) lists the addresses of this host's guests that security groups guard. Each has its C(address), the
         C(cidr) of its network, its C(security_groups) by name, and may have the C(dhcp_server) that gives it its
         address. It gets answers, what its DHCP server sends and what a rule of one of its groups allows.

@@ -11,6 +11,7 @@ a, b - br100 of the node - to-far - br100 of far - the operator's router (10.0.0
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 
 import pytest
@@ -143,7 +144,7 @@ def test_the_host_itself_answers_its_guests_and_sees_who_asks(node, own):
     for name, address in GUESTS.items():
         assert node.ask(name) == [f"node:8775 sees {address}"]
     # For nothing else does the host send from it.
-    assert " scope link nova:metadata" in run("ip", "-o", "addr", "show", "br100")
+    assert " scope link nova:metadata" in run("ip", "-o", "addr", "show", "lo")
     # A guest that asks on the link, of which other hosts hear nothing, and one whose host is none of ours.
     far = node.site.inside["far"]
     hook = "type filter hook prerouting priority 0;"
@@ -251,11 +252,12 @@ def test_what_somebody_took_away_comes_back(node):
     for command in (
         "nft delete table bridge nova-network-metadata",
         "nft flush chain bridge nova-network-metadata prerouting",
-        "ip addr del 169.254.169.254/32 dev br100",
+        "ip addr del 169.254.169.254/32 dev lo",
         "ip rule del from 169.254.169.254",
         "ip route flush table 16925",
+        "sh -c 'ip rule del from 169.254.169.254; ip addr del 169.254.169.254/32 dev lo'",
     ):
-        run(*command.split())
+        run(*shlex.split(command))
         assert node.ask("a") != ["node:8775 sees 10.0.0.2"], command
         assert node.apply(check=True)["actions"], command
         assert node.apply()["changed"], command
@@ -281,6 +283,18 @@ def test_a_service_that_moves_is_asked_at_its_new_place(node):
         assert node.ask("a") == [f"service:{service['port']} sees 10.0.0.2"]
     node.apply()
     assert node.ask("a") == ["node:8775 sees 10.0.0.2"]
+
+
+@once
+def test_an_address_that_somebody_else_has_given_will_do_and_stays(node):
+    batch("addr add 169.254.169.254/32 dev eth2 scope link\n")
+    node.site.serve("node", 8775)
+    node.apply()
+    assert node.ask("a") == ["node:8775 sees 10.0.0.2"]
+    assert not node.apply()["changed"]
+    node.apply(ports=[])
+    (left,) = [line for line in everything() if "169.254" in line and " table " not in line]
+    assert "eth2" in left and "lo" not in left.split()
 
 
 @once

@@ -98,7 +98,7 @@ def test_a_second_run_does_nothing_at_all(deployment: Deployment) -> None:
     assert_a_run_does_nothing(deployment.site, HOSTS)
 
 
-LOSS = "nft delete table bridge nova-network-metadata; ip addr flush dev br100 scope link; ip rule del pref 16925"
+LOSS = "nft delete table bridge nova-network-metadata; ip addr del 169.254.169.254/32 dev lo; ip rule del pref 16925"
 
 
 def test_what_a_host_has_lost_is_seen_and_comes_back(deployment: Deployment) -> None:

@@ -79,7 +79,8 @@ def _look(kernel: Socket, want: FlatMetadata, check: bool) -> _Work:
         warnings.append(_said(str(error)))
         want = packet_filter.NO_FLAT_METADATA
         table = _compare(want, check)
-    return _Work(table, answers.read(kernel), _answers(want, numbers), warnings)
+    before = answers.read(kernel)
+    return _Work(table, before, _answers(want, numbers, before.given), warnings)
 
 
 def _said(reason: str) -> str:
@@ -95,13 +96,10 @@ def _bridge_tables() -> list[str]:
         return []
 
 
-def _answers(want: FlatMetadata, numbers: t.Mapping[str, int]) -> Answers:
+def _answers(want: FlatMetadata, numbers: t.Mapping[str, int], given: bool) -> Answers:
     networks = want.networks if want.here else ()
-    return Answers(
-        frozenset(numbers[network.bridge] for network in networks),
-        frozenset((network.cidr, numbers[network.bridge]) for network in networks),
-        bool(networks),
-    )
+    ranges = frozenset((network.cidr, numbers[network.bridge]) for network in networks)
+    return Answers(bool(networks) and not given, ranges, bool(networks), given)
 
 
 def _compare(want: FlatMetadata, check: bool) -> core.Difference:
@@ -118,15 +116,14 @@ def _compare(want: FlatMetadata, check: bool) -> core.Difference:
 
 def _execute(kernel: Socket, work: _Work, held: int) -> None:
     """The host answers before it is asked, and no more only when nobody is led to it."""
-    union = Answers(
-        work.before.bridges | work.after.bridges,
-        work.before.ranges | work.after.ranges,
-        work.before.rule or work.after.rule,
+    before, after = work.before, work.after
+    union = before._replace(
+        address=before.address or after.address, ranges=before.ranges | after.ranges, rule=before.rule or after.rule
     )
-    _bring(kernel, work.before, union)
+    _bring(kernel, before, union)
     if work.table.script:
         bridge_table.load(programs.need("nft", "nftables"), work.table.script, held)
-    _bring(kernel, union, work.after)
+    _bring(kernel, union, after)
 
 
 def _bring(kernel: Socket, before: Answers, after: Answers) -> None:

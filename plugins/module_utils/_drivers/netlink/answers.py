@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What this host's own metadata service answers from, and by: an address on each bridge, and a way to its guests.
+"""What this host's own metadata service answers from, and by: an address, and a way to the guests of flat networks.
 
-The host has no address of a flat network, or one of the operator's, and its own routes say how it reaches the network
+The host has no address of such a network, or one of the operator's, and its own routes say how it reaches the network
 otherwise. So what comes from the address alone is looked up in a table of its own.
 Private to the collection; may change at any time.
 """
@@ -35,7 +35,7 @@ from .wire import (
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
-_CREATE = 0x600
+_CREATE, _REPLACE = 0x600, 0x500
 #: linux/if_addr.h, rtnetlink.h and fib_rules.h
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
 _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 4, 15
@@ -46,27 +46,44 @@ _KERNEL, _STATIC = 2, 4
 
 #: Of the table, and of the rule that leads there: before those of the kernel itself.
 NUMBER = 16925
-#: Tells our addresses from others'.
+#: Tells our address from others'.
 LABEL = "nova:metadata"
 _LOCAL = socket.inet_aton(METADATA_ADDRESS)
 
 
 class Answers(t.NamedTuple):
-    """Numbers of the bridges that have the address; ranges of guests with the number of their bridge; and the rule."""
+    """Whether the host has the address, by us; ranges of guests with the number of their bridge; and the rule."""
 
-    bridges: frozenset[int] = frozenset()
+    address: bool = False
     ranges: frozenset[tuple[str, int]] = frozenset()
     rule: bool = False
+    #: The host has the address by somebody else: that will do, and stays.
+    given: bool = False
 
 
 def read(kernel: Socket) -> Answers:
     """`kernel` is a strict socket: of a host's routes, which may be a great many, only ours are asked for."""
-    rules = kernel.dump(_GETRULE, ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0), _is_ours)
-    places = kernel.dump(_GETADDR, ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0), _place)
-    bridges = frozenset(index for index in places if index)
-    if not bridges and not any(rules):
-        return Answers()  # without either no route is of any use
-    return Answers(bridges, frozenset(filter(None, _routes(kernel))), any(rules))
+    rule = any(kernel.dump(_GETRULE, ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0), _is_ours))
+    labels = kernel.dump(_GETADDR, ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0), _label)
+    address = LABEL in labels
+    given = not address and any(labels)
+    # Without either no route is of any use.
+    ranges = frozenset(filter(None, _routes(kernel))) if rule or address else frozenset()
+    return Answers(address, ranges, rule, given)
+
+
+def bring(kernel: Socket, before: Answers, after: Answers) -> dict[int, str]:
+    """One datagram, so that no killed run leaves it half done; the reasons of what was refused."""
+    messages = []
+    if after.rule and not before.rule:
+        messages.append(_rule(_NEWRULE))
+    messages += [_way(_NEWROUTE, *route) for route in sorted(after.ranges - before.ranges)]
+    if after.address != before.address:
+        messages.append(_address(_NEWADDR if after.address else _DELADDR))
+    messages += [_way(_DELROUTE, *route) for route in sorted(before.ranges - after.ranges)]
+    if before.rule and not after.rule:
+        messages.append(_rule(_DELRULE))
+    return kernel.request(messages) if messages else {}
 
 
 def _routes(kernel: Socket) -> list[tuple[str, int] | None]:
@@ -79,23 +96,8 @@ def _routes(kernel: Socket) -> list[tuple[str, int] | None]:
         raise
 
 
-def bring(kernel: Socket, before: Answers, after: Answers) -> dict[int, str]:
-    """One datagram, so that no killed run leaves it half done; the reasons of what was refused."""
-    messages = []
-    if after.rule and not before.rule:
-        messages.append(_rule(_NEWRULE))
-    messages += [_way(_NEWROUTE, *route) for route in sorted(after.ranges - before.ranges)]
-    messages += [_address(_NEWADDR, index) for index in sorted(after.bridges - before.bridges)]
-    # A bridge that loses its last address loses its routes by itself.
-    messages += [_way(_DELROUTE, *route) for route in sorted(before.ranges - after.ranges)]
-    messages += [_address(_DELADDR, index) for index in sorted(before.bridges - after.bridges)]
-    if before.rule and not after.rule:
-        messages.append(_rule(_DELRULE))
-    return kernel.request(messages) if messages else {}
-
-
 def _flags(kind: int) -> int:
-    return NLM_F_REQUEST | (_CREATE if kind in (_NEWADDR, _NEWROUTE, _NEWRULE) else 0)
+    return NLM_F_REQUEST | (_CREATE if kind in (_NEWADDR, _NEWRULE) else 0)
 
 
 def _is_ours(body: bytes) -> bool:
@@ -118,21 +120,17 @@ def _rule(kind: int) -> bytearray:
     return message(kind, _flags(kind), body)
 
 
-def _place(body: bytes) -> int:
-    """The number of the interface, where this is the address of ours; else 0."""
-    family, _length, _flags, _scope, index = ADDRESS.unpack_from(body)
+def _label(body: bytes) -> str:
+    """That of the address, in whatever interface it is; empty for another address."""
     at = attributes(body, ADDRESS.size, len(body))
-    ours = (
-        family == socket.AF_INET
-        and _IFA_LABEL in at
-        and string(body, at[_IFA_LABEL]) == LABEL
-        and value(body, at[_IFA_LOCAL]) == _LOCAL
-    )
-    return index if ours else 0
+    if _IFA_LOCAL not in at or value(body, at[_IFA_LOCAL]) != _LOCAL:
+        return ""
+    return string(body, at[_IFA_LABEL]) if _IFA_LABEL in at else "none"
 
 
-def _address(kind: int, index: int) -> bytearray:
-    body = ADDRESS.pack(socket.AF_INET, 32, 0, _SCOPE_LINK, index)
+def _address(kind: int) -> bytearray:
+    """Where nova had it."""
+    body = ADDRESS.pack(socket.AF_INET, 32, 0, _SCOPE_LINK, socket.if_nametoindex("lo"))
     body += attribute(_IFA_LOCAL, _LOCAL)
     body += attribute(_IFA_ADDRESS, _LOCAL)
     body += attribute(_IFA_LABEL, LABEL.encode() + b"\0")
@@ -155,4 +153,5 @@ def _way(kind: int, cidr: str, index: int) -> bytearray:
     body += attribute(_RTA_DST, socket.inet_aton(cidr.partition("/")[0]))
     body += attribute(_RTA_OIF, U32.pack(index))
     body += attribute(_RTA_TABLE, U32.pack(NUMBER))
-    return message(kind, _flags(kind), body)
+    # One that was left without its rule is in the way of none.
+    return message(kind, NLM_F_REQUEST | (_REPLACE if kind == _NEWROUTE else 0), body)
