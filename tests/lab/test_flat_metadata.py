@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
+from lab.cgroup import root as cgroup_root
 from lab.playbook import CHECKOUT
-from nova_site import Site, asked_metadata, assert_a_run_does_nothing, serve_metadata
+from lab.topology import parse
+from nova_site import Site, asked_metadata, assert_a_run_does_nothing, serve_metadata, wait_for
 
 HOSTS = ("compute1", "compute2")
 CLEAN = CHECKOUT / "playbooks" / "clean.yml"
@@ -115,3 +118,39 @@ def test_a_cleaned_host_has_nothing_left(deployment: Deployment) -> None:
         told = "ip addr; ip rule; ip route show table all; nft list ruleset"
         said = site.lab.host(host).run(["sh", "-c", told]).stdout
         assert "169.254.169.254" not in said and "16925" not in said
+
+
+PLAN = {
+    "networks": [],
+    "flat_metadata": {
+        "host": None,
+        "port": 8775,
+        "networks": [{"bridge": "br-ops", "cidr": "10.8.0.0/24", "ports": ["t1"]}],
+    },
+}
+#: It takes whatever there is for its own, except the bridge, which our roles keep it away from.
+NETWORKD = """
+ip link add br-ops type bridge; ip link set br-ops up; ip rule add from 192.0.2.99 lookup 99
+printf '[Match]\nName=*\n[Network]\nLinkLocalAddressing=no\n' >/etc/systemd/network/50-all.network
+printf '[Match]\nName=br-ops\n[Link]\nUnmanaged=yes\n' >/etc/systemd/network/00-bridge.network
+"""
+
+
+def test_systemd_networkd_leaves_the_way_of_answers_alone(lab_factory) -> None:
+    if cgroup_root() is None:
+        pytest.skip("systemd as first process needs a writable cgroup2 mount")
+    lab = lab_factory(parse({"hosts": {"node1": "systemd"}}))
+    host = lab.host("node1")
+    host.start_udev()
+    host.run(["sh", "-ec", NETWORKD])
+    lab.ansible("node1", "-m", "tenantnet.nova.packet_filter", "-a", json.dumps({"plan": PLAN}))
+
+    def ways() -> str:
+        return host.run(["sh", "-c", "ip -4 addr show lo; ip rule; ip route show table 16925"]).stdout
+
+    before = ways()
+    assert {"nova:metadata", "16925:", "10.8.0.0/24"} <= set(before.split()) and "192.0.2.99" in before
+    host.run(["sh", "-ec", "udevadm trigger; udevadm settle; systemctl restart systemd-networkd"])
+    # Of another one's rule nothing is left.
+    assert wait_for(lambda: "192.0.2.99" not in ways(), 30)
+    assert [line for line in before.splitlines() if "192.0.2.99" not in line] == ways().splitlines()

@@ -16,6 +16,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from .packet_filter import METADATA_ADDRESS
+
 #: One table, as nft(8) with -j lists it: chains, rules, sets.
 Listing = t.Sequence[t.Mapping[str, t.Any]]
 _Fields = t.Mapping[tuple[str, str], t.Any]
@@ -62,6 +64,12 @@ def gateway_probes(bridge: str, public: str | None, dhcp: bool, floating: bool) 
             inwards = {**_packet(public, bridge, "tcp", 443), **dnat}
             probes.append(Probe("floating IPs", bridge, "forward", inwards))
     return probes
+
+
+def metadata_probe(bridge: str, port: int) -> Probe:
+    """What guests of a flat network ask the host itself."""
+    asked = {("ip", "daddr"): METADATA_ADDRESS}
+    return Probe("metadata", bridge, "input", {**_packet(bridge, None, "tcp", port), **asked})
 
 
 def bridged_probes(bridge: str) -> list[Probe]:
@@ -280,7 +288,9 @@ def _remedy(block: Block) -> str:
         return f"Let it through{hint}: {' && '.join(commands)}"
     rule = f"Let it through, here and in the file that loads that table: nft 'insert rule {where} iifname {{ {names} }}"
     if block.hook == "input":
-        return f"{rule} udp dport {{ 53, 67 }} accept'"
+        # Of the service's port no more is known here.
+        ports = "" if "metadata" in block.purposes else " udp dport { 53, 67 }"
+        return f"{rule}{ports} accept'"
     return f"{rule} accept; insert rule {where} oifname {{ {names} }} accept'"
 
 

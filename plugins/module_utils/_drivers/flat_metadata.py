@@ -143,7 +143,7 @@ def _actions(work: _Work) -> list[str]:
             for cidr, index in sorted(after.ranges - before.ranges)
         ]
     if work.changed and not said:
-        said.append(f"answer as {METADATA_ADDRESS} where it had been taken away")
+        said.append(f"answer as {METADATA_ADDRESS} as planned")
     return said
 
 

@@ -14,6 +14,7 @@ import os
 import typing as t
 
 from .._core import foreign_rules as core
+from .._core import packet_filter
 from .._core.errors import HostError
 from . import programs
 from .nftables import Kernel
@@ -39,6 +40,8 @@ def at_gateway(plan: t.Mapping[str, t.Any], in_iptables: bool) -> list[str]:
             network["bridge"], public if network["gateway"] else None, network["dhcp"], floating
         )
     ]
+    flat = packet_filter.flat_metadata(plan.get("flat_metadata"))
+    probes += [core.metadata_probe(bridge, flat.port) for bridge in flat.here]
     return _judge(probes, with_iptables=not in_iptables)
 
 

@@ -93,7 +93,20 @@ def flat_metadata(value: object, path: str = f"{PATH}.flat_metadata") -> FlatMet
                     f"{where}: {port_name!r} is that of {first[port_name]} already; a port stands here once"
                 )
             first[port_name] = where
+    _refuse_overlaps(networks, path)
     return FlatMetadata(host, port, tuple(network for network in networks if network.ports))
+
+
+def _refuse_overlaps(networks: tuple[Flat, ...], path: str) -> None:
+    """A host could not tell over which bridge to answer."""
+    spans = sorted((addressing.known_network(network.cidr), place) for place, network in enumerate(networks))
+    for (one, earlier), (two, later) in zip(spans, spans[1:]):
+        if two.first <= one.last:
+            first, second = sorted((earlier, later))
+            raise InputError(
+                f"{path}.networks[{second}].cidr: {networks[second].cidr} overlaps {networks[first].cidr} of "
+                f"networks[{first}]; give each network a range of its own"
+            )
 
 
 def _flat(fields: Fields) -> Flat:

@@ -77,6 +77,14 @@ def test_firewalld_lets_a_trusted_bridge_through_and_no_other() -> None:
     ]
 
 
+def test_metadata_of_a_flat_network_comes_to_the_host_itself() -> None:
+    probe = [rules.metadata_probe("br100", 8775)]
+    assert found("firewalld", probe) == [("filter_INPUT", False, ("metadata",))]
+    assert found("firewalld-trusted", probe) == found("docker", probe) == []
+    [block] = rules.blocks([recorded("handmade")], probe)
+    assert "nft 'insert rule inet filter input iifname { \"br100\" } accept'" in rules.describe(block)
+
+
 def test_docker_drops_what_is_forwarded_and_not_its_own() -> None:
     assert found("docker") == [("FORWARD", True, ("the way outwards", "floating IPs", "traffic within the bridge"))]
     assert found("docker", rules.gateway_probes("docker0", "eth2", dhcp=True, floating=False)) == []

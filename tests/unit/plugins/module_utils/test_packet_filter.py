@@ -212,6 +212,14 @@ REFUSED += [
     (flat(networks=[{"bridge": "b", "cidr": "fd00::/64", "ports": []}]), "is not an IPv4 range"),
     (flat(networks=[{"bridge": "b", "cidr": "10.0.9.0/24", "ports": ["t", "t"]}]), r"ports\[1\]: 't' is that of"),
     (flat(networks=[{"bridge": "b", "cidr": "10.0.9.0/24", "ports": ["t u"]}]), r"ports\[0\]: 't u'"),
+    (
+        flat(
+            networks=[
+                {"bridge": b, "cidr": cidr, "ports": []} for b, cidr in (("b", "10.0.9.0/24"), ("c", "10.0.8.0/21"))
+            ]
+        ),
+        r"networks\[1\].cidr: 10.0.8.0/21 overlaps 10.0.9.0/24 of networks\[0\]",
+    ),
     (flat(networks=[{"bridge": "b", "ports": []}]), "cidr is required"),
     (flat(elsewhere=[]), "unknown key 'elsewhere'"),
     (routed(metadata={"host": "0.0.0.0", "port": 80}), "metadata.host: '0.0.0.0' is not the address of a host"),
