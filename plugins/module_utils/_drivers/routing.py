@@ -38,8 +38,7 @@ def apply(
     if rules.get("instances"):
         # After the rules: what they let through is not to be dropped by a policy in between.
         bridged = bridge_netfilter.put_on(check)
-        result["changed"] = result["changed"] or bool(bridged.actions)
-        result["actions"] += bridged.actions
+        _add(result, bridged.actions)
         result["warnings"] += bridged.warnings
     _route_first(rules, result, check=check, diff=diff, wait=wait)
     _lead_flat(rules, result, check=check, diff=diff, wait=wait)
@@ -53,10 +52,7 @@ def _route_first(rules: t.Mapping[str, t.Any], result: Result, *, check: bool, d
     led = core.led_elsewhere(rules)
     ways = core.ways(rules, led)
     routed = brouting.apply(ways, check=check, wait=wait)
-    result["changed"] = result["changed"] or bool(routed.changes)
-    result["actions"] += [change.action() for change in routed.changes]
-    if diff and routed.changes:
-        result["diff"].append(core.diff(routed.changes))
+    _add(result, [change.action() for change in routed.changes], core.diff(routed.changes) if diff else None)
     mended = {way.bridge for way in ways.values()} - routed.lacking.keys()
     kept = [each for each in led if each.bridge not in mended]
     result["warnings"] += bridge_netfilter.kept_within(rules, kept, routed.lacking)
@@ -65,11 +61,17 @@ def _route_first(rules: t.Mapping[str, t.Any], result: Result, *, check: bool, d
 def _lead_flat(rules: t.Mapping[str, t.Any], result: Result, *, check: bool, diff: bool, wait: int) -> None:
     """Guests of flat networks, which have another gateway, are led to their metadata."""
     led = flat_metadata.apply(packet_filter.flat_metadata(rules.get("flat_metadata")), check=check, wait=wait)
-    result["changed"] = result["changed"] or bool(led.actions)
-    result["actions"] += led.actions
+    _add(result, led.actions, led.diff if diff else None)
     result["warnings"] += led.warnings
-    if diff and led.actions:
-        result["diff"].append(led.diff)
+
+
+def _add(result: Result, actions: list[str], diff: dict[str, str] | None = None) -> None:
+    """What a further part has done, shown by `diff` where that is asked for."""
+    if actions:
+        result["changed"] = True
+        result["actions"] += actions
+        if diff is not None:
+            result["diff"].append(diff)
 
 
 def _present(plan: object, floating: object) -> tuple[tuple[object, object], list[str]]:
@@ -91,8 +93,5 @@ def _apply(
     result = filter_by(plan, check=check, diff=diff, wait=wait)
     if places["changed"] and not check:
         floating_addresses.apply(floating, wait=wait)
-    result["changed"] = result["changed"] or places["changed"]
-    result["actions"] += places["actions"]
-    if diff and places["changed"]:
-        result["diff"].append(places["diff"])
+    _add(result, places["actions"], places["diff"] if diff else None)
     return result

@@ -40,7 +40,7 @@ _CREATE, _REPLACE = 0x600, 0x500
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL = 1, 2, 3
 _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 4, 15
 _FRA_SRC, _FRA_PRIORITY, _FRA_TABLE, _FRA_PROTOCOL = 2, 6, 15, 21
-_SCOPE_LINK, _RTN_UNICAST, _TO_TABLE = 253, 1, 1
+_SCOPE_LINK, _RTN_UNICAST, _RTN_LOCAL, _TO_TABLE = 253, 1, 2, 1
 #: systemd-networkd, when it starts, removes rules that it did not make, unless they are the kernel's.
 _KERNEL, _STATIC = 2, 4
 
@@ -62,11 +62,10 @@ class Answers(t.NamedTuple):
 
 
 def read(kernel: Socket) -> Answers:
-    """`kernel` is a strict socket: of a host's routes, which may be a great many, only ours are asked for."""
+    """`kernel` is a strict socket: a host may have a great many routes and addresses, of which only ours are listed."""
     rule = any(kernel.dump(_GETRULE, ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0), _is_ours))
-    labels = kernel.dump(_GETADDR, ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0), _label)
-    address = LABEL in labels
-    given = not address and any(labels)
+    address = any(kernel.dump(_GETADDR, ADDRESS.pack(socket.AF_INET, 0, 0, 0, _loopback()), _is_our_address))
+    given = not address and _is_local(kernel)
     # Without either no route is of any use.
     ranges = frozenset(filter(None, _routes(kernel))) if rule or address else frozenset()
     return Answers(address, ranges, rule, given)
@@ -120,17 +119,30 @@ def _rule(kind: int) -> bytearray:
     return message(kind, _flags(kind), body)
 
 
-def _label(body: bytes) -> str:
-    """That of the address, in whatever interface it is; empty for another address."""
+def _loopback() -> int:
+    """The interface in which nova had the address."""
+    return socket.if_nametoindex("lo")
+
+
+def _is_our_address(body: bytes) -> bool:
     at = attributes(body, ADDRESS.size, len(body))
-    if _IFA_LOCAL not in at or value(body, at[_IFA_LOCAL]) != _LOCAL:
-        return ""
-    return string(body, at[_IFA_LABEL]) if _IFA_LABEL in at else "none"
+    return (
+        _IFA_LOCAL in at
+        and value(body, at[_IFA_LOCAL]) == _LOCAL
+        and _IFA_LABEL in at
+        and string(body, at[_IFA_LABEL]) == LABEL
+    )
+
+
+def _is_local(kernel: Socket) -> bool:
+    """Whether the host has the address, in whatever interface."""
+    body = ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, _LOCAL)
+    found = kernel.ask(_GETROUTE, body)
+    return found is not None and ROUTE.unpack_from(found)[7] == _RTN_LOCAL
 
 
 def _address(kind: int) -> bytearray:
-    """Where nova had it."""
-    body = ADDRESS.pack(socket.AF_INET, 32, 0, _SCOPE_LINK, socket.if_nametoindex("lo"))
+    body = ADDRESS.pack(socket.AF_INET, 32, 0, _SCOPE_LINK, _loopback())
     body += attribute(_IFA_LOCAL, _LOCAL)
     body += attribute(_IFA_ADDRESS, _LOCAL)
     body += attribute(_IFA_LABEL, LABEL.encode() + b"\0")
